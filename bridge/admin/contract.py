@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 from bridge import __version__
-from bridge.core.records.headers import Reason
 from bridge.core.records.lifecycle import TYPE_PREFIX
+from bridge.core.records.record import Reason
 from bridge.core.records.rules import CONNECTION_EVENTS
 from bridge.errors import SettingsError
 from bridge.kafka.schema_registry import RegistryRefusal, SchemaRegistry

@@ -17,7 +17,7 @@ from bridge.cli.command import (
     since_in_past,
 )
 from bridge.cli.help import WITH_KAFKA, group
-from bridge.core.records.headers import Reason
+from bridge.core.records.record import Reason
 from bridge.errors import EXIT_FOUND, EXIT_OK
 
 if TYPE_CHECKING:

@@ -17,8 +17,7 @@ from bridge.daemon.endpoint import http_endpoint, server_tls
 from bridge.daemon.pipeline import Pipeline, make_pipeline
 from bridge.daemon.reload import Parts, Reloader, Reloading, kafka_contents
 from bridge.daemon.schema_ids import SchemaIds
-from bridge.daemon.service import Notify, Service
-from bridge.daemon.signals import SignalQueue
+from bridge.daemon.service import Notify, Service, SignalQueue
 from bridge.daemon.source import Source
 from bridge.daemon.start_budget import StartBudget
 from bridge.daemon.topics import Prepare, Watch, prepare_topics, watch_topics

@@ -23,7 +23,7 @@ from bridge.daemon.restored_checkpoints import EndedSession
 from bridge.daemon.shard_sessions import ShardSessions
 from bridge.delivery.lease import Lease
 from bridge.settings import ServerSettings
-from bridge.sharding.forget_writer import ForgetWriter
+from bridge.sharding.claims import ForgetWriter
 
 log = get_logger("bridge.supervisor")
 

@@ -33,9 +33,9 @@ from bridge.kafka.transactional import TransactionalProducer
 from bridge.observe.health import KAFKA_LIMIT, Heartbeats
 from bridge.settings import Settings
 from bridge.settings.naming import transactional_id
+from bridge.sharding.claims import ForgetWriter
 from bridge.sharding.collaborators import reclaim
 from bridge.sharding.coordinator import ShardCoordinator
-from bridge.sharding.forget_writer import ForgetWriter
 
 log = get_logger("bridge.daemon")
 

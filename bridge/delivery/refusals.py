@@ -10,8 +10,7 @@ from typing import NamedTuple
 from bridge.clock import monotonic
 from bridge.core.entries import Batch, Entry, Stage
 from bridge.core.records.encoder import Encoder
-from bridge.core.records.headers import MARKER_BYTES, prefix
-from bridge.core.records.record import Encoded, counts_of
+from bridge.core.records.record import MARKER_BYTES, Encoded, counts_of, prefix
 from bridge.core.records.topics import SizeLimits
 from bridge.kafka.errors import ProduceError, is_for_size
 

@@ -14,8 +14,7 @@ from bridge import __version__
 from bridge.clock import monotonic, unix_ms
 from bridge.daemon.endpoint import server_tls
 from bridge.daemon.reload import Parts, Reloader, Reloading
-from bridge.daemon.service import Notify
-from bridge.daemon.signals import SignalQueue
+from bridge.daemon.service import Notify, SignalQueue
 from bridge.errors import EXIT_FATAL, EXIT_OK
 from bridge.kafka.client_properties import ClientProperties
 from bridge.observe.api import HttpEndpoint

@@ -19,7 +19,7 @@ from confluent_kafka import Producer
 from bridge.clock import monotonic, unix_ms
 from bridge.core.identity import SessionKey
 from bridge.core.records.formats import WRITERS, Names
-from bridge.core.records.headers import epoch_text, sequence_text
+from bridge.core.records.record import epoch_text, sequence_text
 from bridge.core.stream.event import Event
 from tests.support.broker import FULL_SPEED, Broker
 from tests.support.process import MIX_BRIDGE, environment

@@ -7,8 +7,8 @@ from hypothesis import given
 
 from bridge.core.identity import SessionKey
 from bridge.core.records.dead_letter import NotADeadLetter, Place, dead_letter_of
-from bridge.core.records.headers import TEXT_BYTES
 from bridge.core.records.numbers import EventSequence
+from bridge.core.records.record import TEXT_BYTES
 from bridge.core.stream.event import Oversize
 from tests.support.dead_letters import MS, TEXT, letter_record, read
 from tests.support.earlier_records import earlier_form

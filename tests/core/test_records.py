@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 
 from bridge.core.identity import SessionKey
 from bridge.core.records.encoder import Encoder
-from bridge.core.records.headers import MARKER_BYTES, TEXT_BYTES, epoch_text, prefix, sequence_text
-from bridge.core.records.record import Record
+from bridge.core.records.record import MARKER_BYTES, TEXT_BYTES, Record, epoch_text, prefix, sequence_text
 from bridge.core.records.rules import CONNECTION_EVENTS, Format, Policy, Route, Rules
 from bridge.core.records.topics import SizeLimits, batch_bytes
 from bridge.core.stream.event import Event, Oversize

@@ -18,7 +18,7 @@ from bridge.daemon.running_sessions import RunningSessions
 from bridge.daemon.shard_sessions import ShardSessions
 from bridge.delivery.lease import Lease
 from bridge.settings import ServerSettings
-from bridge.sharding.forget_writer import ForgetWriter
+from bridge.sharding.claims import ForgetWriter
 from tests.fakes.checkpoints import restored
 
 KEY, OTHER = SessionKey("local", "a"), SessionKey("local", "b")

@@ -11,7 +11,7 @@ from bridge.clock import monotonic
 from bridge.core.durations import Durations
 from bridge.daemon.forgetting import Forgetting
 from bridge.daemon.pipeline import Delivery, Measurements, Pipeline
-from bridge.daemon.signals import SignalQueue
+from bridge.daemon.service import SignalQueue
 from bridge.daemon.supervisor import Supervisor
 from bridge.sharding.coordinator import ShardCoordinator
 

@@ -21,8 +21,8 @@ from bridge.admin.verify.report import Report, parts
 from bridge.clock import unix_ms
 from bridge.core.identity import SessionKey
 from bridge.core.records.formats import WRITERS, Names
-from bridge.core.records.headers import event_headers, failure_headers
 from bridge.core.records.lifecycle import LifecycleEvent, LifecycleWriter
+from bridge.core.records.record import event_headers, failure_headers
 from bridge.core.stream.event import Event
 from bridge.settings import load_all
 from tests.support.broker import quiet_admin

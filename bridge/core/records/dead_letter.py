@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from bridge.clock import parse_rfc3339
 from bridge.core.identity import SessionKey
-from bridge.core.records.headers import TEXT_BYTES
 from bridge.core.records.numbers import EventSequence, digits, number_in
+from bridge.core.records.record import TEXT_BYTES
 
 
 class Place(NamedTuple):

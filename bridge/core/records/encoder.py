@@ -9,17 +9,20 @@ from typing import NamedTuple
 from bridge.clock import rfc3339
 from bridge.core.identity import LONGEST_ID, UNSENDABLE_ID, SessionKey
 from bridge.core.records.formats import TRACE_HEADER, TRACED_WRITERS, WRITERS, Described, Names, traceparent
-from bridge.core.records.headers import (
+from bridge.core.records.json_text import json_violation
+from bridge.core.records.record import (
     MARKER_BYTES,
+    RECORD_OVERHEAD,
     TEXT_BYTES,
+    Encoded,
     Reason,
+    Record,
+    counts_of,
     epoch_text,
     event_headers,
     failure_headers,
     prefix,
 )
-from bridge.core.records.json_text import json_violation
-from bridge.core.records.record import RECORD_OVERHEAD, Encoded, Record, counts_of
 from bridge.core.records.rules import Policy, Rules, Validator
 from bridge.core.records.topics import MAX_HEADER_BYTES, SizeLimits, batch_bytes
 from bridge.core.stream.event import Event

@@ -8,7 +8,7 @@ from json.encoder import encode_basestring as json_string
 from urllib.parse import quote
 
 from bridge.core.identity import SessionKey
-from bridge.core.records.headers import Headers, event_headers, sequence_text
+from bridge.core.records.record import Headers, event_headers, sequence_text
 from bridge.core.stream.event import Event
 
 STRUCTURED_HEADERS: Headers = [("content-type", b"application/cloudevents+json; charset=UTF-8")]

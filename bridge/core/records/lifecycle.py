@@ -14,9 +14,8 @@ from typing import Literal, get_args
 from bridge.clock import rfc3339
 from bridge.core.identity import UNSENDABLE_ID, SessionKey
 from bridge.core.records.formats import STRUCTURED_HEADERS, Names
-from bridge.core.records.headers import epoch_text, prefix, sequence_text
 from bridge.core.records.numbers import EventSequence, digits, json_object, number_in
-from bridge.core.records.record import Record
+from bridge.core.records.record import Record, epoch_text, prefix, sequence_text
 from bridge.core.terminal_text import one_line
 
 Kind = Literal["attached", "resumed", "gap", "reset", "unresumable", "ended"]

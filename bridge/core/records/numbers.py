@@ -1,7 +1,7 @@
 """Reads the number of a record in the topics of events and dead letters, in every format. Pure.
 
 Earlier versions wrote ``sequence`` without the epoch before it. A topic can hold both forms: all readers accept both.
-The writers are :mod:`bridge.core.records.formats` and :mod:`bridge.core.records.headers`.
+The writers are :mod:`bridge.core.records.formats` and :mod:`bridge.core.records.record`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from bridge.core.records.headers import epoch_text, sequence_text
+from bridge.core.records.record import epoch_text, sequence_text
 
 _VERSION = "1.0"
 """Of CloudEvents: what the attributes of another one mean is not known."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Literal, Protocol
 
-from bridge.core.records.headers import RECORD_VERSION
+from bridge.core.records.record import RECORD_VERSION
 from bridge.core.records.topics import SizeLimits
 
 Format = Literal["structured", "binary", "raw"]

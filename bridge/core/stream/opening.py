@@ -19,8 +19,7 @@ from bridge.core.stream.facts import (
     StreamFacts,
     after_start,
 )
-from bridge.core.stream.following import Following
-from bridge.core.stream.held import HeldEvents
+from bridge.core.stream.following import Following, HeldEvents
 from bridge.core.stream.ids import number
 from bridge.core.stream.overlap import DIGEST_BYTES
 from bridge.core.stream.replay import Match

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import get_args
 
-from bridge.core.records.headers import Reason
+from bridge.core.records.record import Reason
 from bridge.core.snapshot import ServerSnapshot
 from bridge.observe.metrics.family import Family, Kind, Samples, Scrape, by_name
 
