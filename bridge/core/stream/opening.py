@@ -19,7 +19,7 @@ from bridge.core.stream.facts import (
     StreamFacts,
     after_start,
 )
-from bridge.core.stream.following import Following, HeldEvents
+from bridge.core.stream.following import Following
 from bridge.core.stream.ids import number
 from bridge.core.stream.overlap import DIGEST_BYTES
 from bridge.core.stream.replay import Match
@@ -43,7 +43,6 @@ class Opening:
         self._facts = facts
         self._following = following
         self._start_check = start_check
-        self._held = HeldEvents(facts, following)
 
     # Nothing is known
 
@@ -73,11 +72,11 @@ class Opening:
         if may_be_next and check.begins_check(events, actions, unless_unknown=was_announced, is_new=not claims):
             return Verdict(Signal.LOST)
         published: list[Action] = []
-        if self._held.release(events, published):
+        if self._following.release_held(events, published):
             if check.has_held_unproven:  # events may be missing before the held ones too
                 self._announce_loss("gap", "not_provable", NOT_PROVABLE, first, actions)
             actions += published
-            self._held.check_next(first, actions, believes_next=not check.has_held_unproven)
+            self._following.check_next(first, actions, believes_next=not check.has_held_unproven)
             return Verdict(Signal.LOST, events)
         if is_next and check.believes_first and not (check.leaves_doubt and claims and not facts.is_used):
             if claims and not check.began_new:
@@ -121,8 +120,8 @@ class Opening:
             is_known = event.id == facts.requested_id != "" and facts.matcher.match(event) is not Match.UNKNOWN
             if event.name and not is_known:
                 rest = events[index:]
-                if self._held.release(rest, actions):
-                    self._held.check_next(event, actions)
+                if self._following.release_held(rest, actions):
+                    self._following.check_next(event, actions)
                 return self._follow_believed(rest, actions)
         return Verdict(None)
 
@@ -190,7 +189,7 @@ class Opening:
         reason, detail = facts.loss or NO_REPLAY
         self._following.stop_backfilling()
         to = events[0].id if events else None
-        if self._held.publish_after_loss(events, actions, reason, detail):
+        if self._following.publish_held(events, actions, reason, detail):
             if not events:
                 return
             what = after_start(facts.policy.start_after_id)
@@ -236,7 +235,7 @@ class Opening:
         if facts.matcher.matched or last is None or found is None:
             return self._lose(events, actions)
         if facts.held:
-            self._held.release(events, actions)
+            self._following.release_held(events, actions)
         last = number(facts.window.cursor)
         if last is None or found <= last:
             return self._following.start_over(events, actions)
@@ -258,7 +257,7 @@ class Opening:
             facts.loss = loss
             actions += facts.leave(events, "the replay does not begin with known events")
             return []
-        self._held.release(events, actions)
+        self._following.release_held(events, actions)
         actions += facts.start_epoch("gap", *loss, None, to=events[0].id)
         facts.ids.last = None
         return events
@@ -273,7 +272,7 @@ class Opening:
             if verdict.signal is not Signal.LOST:
                 return verdict
             events = verdict.rest
-        self._held.release(events, actions)
+        self._following.release_held(events, actions)
         return self._judge_next(events, events[0], actions)
 
     def _judge_next(self, events: Sequence[Event], first: Event, actions: list[Action]) -> Verdict:
