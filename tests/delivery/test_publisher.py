@@ -229,6 +229,31 @@ def test_other_limits_of_a_topic_begin_an_epoch_that_no_later_process_continues(
     assert one.checkpoints.checkpoint.fingerprint == ""
 
 
+def test_limits_that_change_while_delivery_begins_an_epoch_begin_another(rig: Rig) -> None:
+    """A batch that is encoded again for other numbers is encoded for other limits as well."""
+    one = rig.open()
+    session = rig.sender().session
+    session.encoder.limits.update({})
+    one.submit(events(1))
+    rig.turn(50)
+    assert one._limits is not None
+    have_changed, began = one._limits.have_changed, session.epoch + 1
+
+    def delivery_is_faster() -> bool:
+        answer = have_changed()
+        if session.epoch < began:
+            session.epoch, session.sequence = began, 0
+            session.encoder.limits.update({EVENTS: 1000})
+        return answer
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(one._limits, "have_changed", delivery_is_faster)
+        one.submit(events(2, size=3000))
+    rig.turn(50)
+    assert one.position.epoch > began
+    assert [(each.epoch, each.sequence) for each in rig.records(DEAD)] == [(one.position.epoch, 1)]
+
+
 def test_a_refusal_for_size_that_the_limits_do_not_explain_is_isolated(rig: Rig) -> None:
     """The limits are as they were, or nobody answers."""
     one = rig.open()

@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError, TopicPartition
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bridge.core.records.member_metadata import MemberMetadata, encode
 from bridge.kafka.connection_failures import ClientErrors
+from bridge.kafka.group import assigned, subscribed
 from bridge.kafka.group_consumer import GroupConsumer, GroupSettings
 from tests.fakes.group_listener import Listener
 
@@ -95,3 +98,30 @@ def test_a_duplicate_fences_the_later_member_id_too(member: Member) -> None:
     member.commit(1)
     member.answer(1, FENCED)
     assert member.consumer.fatal is not None
+
+
+# From librdkafka 2.16 and Kafka 4.1, for one member with four partitions.
+SUBSCRIPTION = bytes.fromhex("0003 00000001 000d") + b"p1-1795440925" + bytes.fromhex("00000000 00000000 ffffffff 0000")
+ASSIGNMENT = (
+    bytes.fromhex("0000 00000001 000d")
+    + b"p1-1795440925"
+    + bytes.fromhex("00000004 00000000 00000001 00000002 00000003 00000000")
+)
+TWO_TOPICS = bytes.fromhex("0001 00000002 0001 61 00000000 0001 62 00000001 00000007")
+
+
+def test_the_topics_and_partitions_of_a_member_are_decoded() -> None:
+    assert subscribed(SUBSCRIPTION) == {"p1-1795440925"}
+    assert assigned(ASSIGNMENT) == {"p1-1795440925": {0, 1, 2, 3}}
+    assert assigned(TWO_TOPICS) == {"a": frozenset(), "b": {7}}
+
+
+@pytest.mark.parametrize("cut", range(len(ASSIGNMENT) - 4))
+def test_a_truncated_message_has_no_content(cut: int) -> None:
+    assert assigned(ASSIGNMENT[:cut]) == {}
+
+
+@given(st.binary(max_size=60))
+def test_messages_of_other_protocols_are_no_error(message: bytes) -> None:
+    subscribed(message)
+    assigned(message)
