@@ -125,7 +125,15 @@ class FaultRegistry:
 
     def clear(self, number: int | None = None) -> int:
         """End one fault, or all. Return how many ended."""
-        return self._end([each for each in self._active if number in {None, each.number}])
+        ended = [each for each in self._active if number in {None, each.number}]
+        for record in ended:
+            self._active.remove(record)
+            record.ended = unix_ms() / 1000
+            self._past.append(record)
+            self._report(record)
+        if ended:
+            self._changed()
+        return len(ended)
 
     def records(self) -> list[FaultRecord[Fault]]:
         """Return copies of all records, oldest first."""
@@ -134,16 +142,6 @@ class FaultRegistry:
     def _record(self, fault: Fault) -> FaultRecord[Fault]:
         self._count += 1
         return FaultRecord(self._count, fault, unix_ms() / 1000)
-
-    def _end(self, records: list[FaultRecord[Fault]]) -> int:
-        for record in records:
-            self._active.remove(record)
-            record.ended = unix_ms() / 1000
-            self._past.append(record)
-            self._report(record)
-        if records:
-            self._changed()
-        return len(records)
 
     def _report(self, record: FaultRecord[Fault]) -> None:
         self._on_change(replace(record))

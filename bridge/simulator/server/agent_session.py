@@ -123,8 +123,6 @@ class AgentSession(Session):
             available[sequence - 1] = 0
         return missing(available)
 
-    # --- for the readers
-
     @property
     def floor(self) -> int:
         return self.head - len(self._kept)
@@ -160,8 +158,6 @@ class AgentSession(Session):
     def detach(self, reader: Reader) -> None:
         super().detach(reader)
         self._reader_moved.set()
-
-    # --- publishing
 
     def _free_space(self) -> int:
         """Return how many events can be published before one is forgotten that a reader has yet to get."""

@@ -75,8 +75,6 @@ class BodyWriter:
             await self._delivered()
             reset(self._writer)
 
-    # --- with faults
-
     def _write_event(self, chunk: bytes) -> None:
         self._write_up_to_the_cut(payload_of(chunk), is_event=True)
 

@@ -124,8 +124,6 @@ class Connections:
             return record.fault
         return Frame(framing="close" if request.http_version == "1.0" else "chunked")
 
-    # --- faults of heads
-
     async def _faulty_response(self, record: FaultRecord[HeadFault], request: Request) -> Response:
         fault = record.fault
         if isinstance(fault, Redirect):

@@ -130,8 +130,6 @@ class Control:
             ("GET", "/control/streams", self._streams),
         ).answer
 
-    # --- sessions and their events
-
     async def _create(self, request: Request) -> Response:
         chosen = dict(_session_field(key, value) for key, value in request.json().items())
         return Response.of(self._sessions.create(**chosen).info.to_json(), 201)
@@ -172,8 +170,6 @@ class Control:
     def _published(self, session_id: str) -> Response:
         return Response.of({"published": self._sessions.get(session_id).head})
 
-    # --- what happened
-
     async def _journal(self, request: Request) -> Response:
         query = request.query
         limit = min(_JOURNAL_PAGE, int(query.get("limit", _JOURNAL_PAGE)))
@@ -190,8 +186,6 @@ class Control:
 
     async def _streams(self, request: Request) -> Response:
         return Response.of(self._log.streams(int(request.query.get("after", 0))))
-
-    # --- faults
 
     async def _inject(self, request: Request) -> Response:
         return Response.of((await self._injector.inject(parse_fault(request.json()))).to_json(), 201)

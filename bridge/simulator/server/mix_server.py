@@ -57,8 +57,6 @@ class MixServer:
         self._sessions: SessionTable
         self._injector: FaultInjector
 
-    # --- lifecycle
-
     def start(self) -> str:
         """Listen, start the agents and return the URL. OSError or OverflowError if the address or file cannot be used.
 
@@ -119,8 +117,6 @@ class MixServer:
         await self._sessions.close()
         await connections.close(_CLOSE_TIMEOUT)
 
-    # --- sessions and their events
-
     def sessions(self) -> list[str]:
         return self._call(lambda: [session.info.id for session in self._sessions.all()])
 
@@ -151,8 +147,6 @@ class MixServer:
 
     def resume(self) -> None:
         self._call(self._sessions.resume)
-
-    # --- faults
 
     def inject(self, fault: Fault) -> FaultRecord[Fault]:
         """Inject a fault. UnknownSession (a KeyError) for an unknown session, ValueError if it is not possible."""

@@ -64,8 +64,6 @@ class SessionTable:
         for session in self._sessions.values():
             session.close()
 
-    # --- sessions
-
     def get(self, session_id: str) -> Session:
         """Return the session. Raises UnknownSession."""
         if session_id not in self._sessions:
@@ -140,8 +138,6 @@ class SessionTable:
             reader.end()
         return len(readers)
 
-    # --- agents
-
     async def burst(self, session_id: str, count: int) -> None:
         session = self.get(session_id)
         await session.publish(session.next_events(count))
@@ -170,8 +166,6 @@ class SessionTable:
             left -= count
             await asyncio.sleep(max(_TICK, due_at - monotonic()))  # ended by cancel(), like every wait of an agent
 
-    # --- the journal
-
     def journal(self, session_id: str, after: int = 0, limit: int | None = None) -> list[JournalEntry]:
         """Return a session's published events above sequence ``after``, deleted sessions too. Any thread."""
         if self._load is None:
@@ -179,8 +173,6 @@ class SessionTable:
         script, head = self._load, self.get(session_id).head
         last = head if limit is None else min(head, after + limit)
         return [JournalEntry(session_id, n, str(n), LOAD_EVENT, script.data(n)) for n in range(after + 1, last + 1)]
-
-    # --- readers
 
     async def _wake_readers_forever(self) -> None:
         while True:
