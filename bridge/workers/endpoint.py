@@ -19,7 +19,7 @@ from bridge.observe.api import guarded
 from bridge.observe.health import LOOP_LIMIT
 from bridge.observe.json_response import json_response
 from bridge.observe.log_levels import LevelChange, LogLevels
-from bridge.observe.metrics.of_workers import Seats
+from bridge.observe.metrics.of_bridge import Seats
 from bridge.observe.operator_routes import log_level_route, refuse_others, support
 from bridge.observe.page.feed import Feed
 from bridge.observe.page.routes import page_routes

@@ -6,7 +6,7 @@ A worker that is started again counts from 0: the sum must not fall because of t
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from threading import Lock
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
@@ -17,10 +17,11 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
 from bridge.observe.metrics.collector import Exposition, FamilyCollector, exposition
-from bridge.observe.metrics.of_workers import WORKERS, Seats
+from bridge.observe.metrics.of_bridge import WORKERS, Seats
 
 SUMS: Final = ("buffer_bytes", "buffer_limit", "checkpoints_written")
 """What a process says of itself and is added up."""
+Body = Mapping[str, Any]
 AWAY: Final = "it does not answer: it starts, or is started again"
 
 
@@ -57,7 +58,7 @@ def merged_status(answers: Sequence[OfWorker], own: Mapping[str, Any]) -> dict[s
         "shards": sorted(_rows(present, "shards"), key=lambda row: row["shard"]),
         "replicas": others,
         "topics": worst_topics(bodies),
-        "servers": _servers(bodies),
+        "servers": by_server(bodies, _server),
         "sessions": _rows(present, "sessions"),
     }
 
@@ -92,9 +93,10 @@ def _rows(answers: Sequence[OfWorker], key: str) -> list[dict[str, Any]]:
     return [{**row, "worker": each.number} for each in answers for row in each.body[key]]
 
 
-def _servers(bodies: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def by_server(bodies: Sequence[Body], merged: Callable[[Sequence[Body]], dict[str, Any]]) -> dict[str, Any]:
+    """The servers of all workers: ``merged`` makes one of what each worker says of a server."""
     names = dict.fromkeys(name for body in bodies for name in body["servers"])
-    return {name: _server([body["servers"][name] for body in bodies if name in body["servers"]]) for name in names}
+    return {name: merged([body["servers"][name] for body in bodies if name in body["servers"]]) for name in names}
 
 
 def _server(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -19,13 +19,12 @@ from bridge.errors import EXIT_FATAL, EXIT_OK
 from bridge.kafka.client_properties import ClientProperties
 from bridge.observe.api import HttpEndpoint
 from bridge.observe.log_levels import LogLevels
-from bridge.observe.metrics.of_workers import Seats
+from bridge.observe.metrics.of_bridge import Seats
 from bridge.observe.stacks import write_on_signal
 from bridge.settings.values import plain
 from bridge.workers.endpoint import application, own_status
-from bridge.workers.process import Slot, WorkerProcess
+from bridge.workers.process import GiveUp, Slot, StartAgain, WorkerProcess
 from bridge.workers.queries import Health, HealthChecks, Place, Workers
-from bridge.workers.restarts import GiveUp, StartAgain
 
 log = get_logger("bridge.workers")
 

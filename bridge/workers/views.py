@@ -9,10 +9,10 @@ from typing import Any, Final, NamedTuple
 
 from bridge.clock import monotonic
 from bridge.core.snapshot import Counters
-from bridge.observe.metrics.of_workers import Seats
+from bridge.observe.metrics.of_bridge import Seats
 from bridge.observe.page.feed import NAMES, Change, Present, Source
 from bridge.observe.page.view import figures, judged, without_empty
-from bridge.workers.merge import AWAY, SUMS, Counted, OfWorker, Totals, worst_topics
+from bridge.workers.merge import AWAY, SUMS, Counted, OfWorker, Totals, by_server, worst_topics
 from bridge.workers.queries import Workers
 
 _WAITS: Final = 1.5
@@ -68,7 +68,7 @@ def merged_view(
         "replicas": {name: each for name, each in others.items() if name not in parent.owners},
         # Two workers may have one shard for a moment, while it moves
         "shards": {f"{key}/{of}": one for key, of, one in _rows(present, "shards")},
-        "servers": _servers(bodies),
+        "servers": by_server(bodies, _server),
         "topics": worst_topics(bodies),
         "sessions": {key: one for key, _, one in _rows(present, "sessions")},
         **figures(totals, hour),
@@ -102,11 +102,6 @@ def _bridge(parts: Sequence[Mapping[str, Any]], own: Mapping[str, Any]) -> dict[
         "shard_count": max((each.get("shard_count", 0) for each in parts), default=0),
         "kafka_answered_at": min((each for each in answered if each is not None), default=None),
     })  # fmt: skip
-
-
-def _servers(bodies: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    names = dict.fromkeys(name for body in bodies for name in body["servers"])
-    return {name: _server([body["servers"][name] for body in bodies if name in body["servers"]]) for name in names}
 
 
 def _server(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from bridge.observe.api import HttpEndpoint
 from bridge.observe.log_levels import LogLevels
-from bridge.observe.metrics.of_workers import Seats
+from bridge.observe.metrics.of_bridge import Seats
 from bridge.workers.endpoint import application
 from bridge.workers.queries import Place, Workers
 from tests.fakes.http_endpoint import WELL, listening

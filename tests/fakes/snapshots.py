@@ -16,7 +16,7 @@ from bridge.core.snapshot import (
     TopicSnapshot,
 )
 from bridge.observe.metrics.collector import FamilyCollector
-from bridge.observe.metrics.of_workers import WORKERS
+from bridge.observe.metrics.of_bridge import WORKERS
 
 WELL = BridgeSnapshot(
     version="1.2.3",

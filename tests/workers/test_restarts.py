@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from bridge.errors import EXIT_BUG, EXIT_FATAL, EXIT_OK, EXIT_SETTINGS, EXIT_UNREACHABLE, EXIT_USAGE
-from bridge.workers.restarts import MOST_SHORT_LIVES, SHORT_LIFE, GiveUp, Lives, StartAgain
+from bridge.workers.process import MOST_SHORT_LIVES, SHORT_LIFE, GiveUp, Lives, StartAgain
 
 
 @pytest.mark.parametrize("code", [-signal.SIGKILL, EXIT_BUG, EXIT_FATAL, EXIT_OK])

@@ -9,7 +9,7 @@ from prometheus_client import ProcessCollector
 
 from bridge.observe.metrics import of_bridge, of_kafka, of_servers
 from bridge.observe.metrics.family import PREFIX, Family
-from bridge.observe.metrics.of_workers import WORKERS
+from bridge.observe.metrics.of_bridge import WORKERS
 
 _INTRODUCTION = """\
 # Metrics
