@@ -47,45 +47,36 @@ class Allowed:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Quantity:
-    """How a number with a unit is read, shown and described in the JSON Schema."""
+class Reader:
+    """Reads a text that stands for a value, before that is validated; both are in the JSON Schema."""
+
+    read: Callable[[object], object]
+    text_schema: dict[str, str]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:  # noqa: ANN401 - pydantic's protocol
+        return core_schema.no_info_before_validator_function(self.read, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {"anyOf": [handler(schema), self.text_schema]}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Quantity(Reader):
+    """How a number with a unit is read and shown."""
 
     allowed: str
-    parse: Callable[[str], float]
     show: Callable[[Any], str]
-    pattern: str
-    """Of the text in the JSON Schema: ECMA 262, which editors use."""
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:  # noqa: ANN401 - pydantic's protocol
-        """Parse the text, then validate the number."""
-        return core_schema.no_info_before_validator_function(self._read, handler(source))
+    @classmethod
+    def of(cls, parse: Callable[[str], float], show: Callable[[Any], str], allowed: str, pattern: str) -> Quantity:
+        """``pattern``: of the text in the JSON Schema: ECMA 262, which editors use."""
 
-    def __get_pydantic_json_schema__(
-        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
-    ) -> dict[str, Any]:
-        """The schema of a plain number with its bounds, or of the text."""
-        return {"anyOf": [handler(schema), {"type": "string", "pattern": self.pattern}]}
+        def read(value: object) -> float:
+            return parse("" if isinstance(value, bool) else as_text(value))
 
-    def _read(self, value: object) -> float:
-        return self.parse("" if isinstance(value, bool) else as_text(value))
-
-
-class NoneWord:
-    """The word ``none`` unsets an optional value, so that a stronger source can cancel a weaker one."""
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:  # noqa: ANN401 - pydantic's protocol
-        """Read the word, then validate another value."""
-        return core_schema.no_info_before_validator_function(self._read, handler(source))
-
-    def __get_pydantic_json_schema__(
-        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
-    ) -> dict[str, Any]:
-        """The schema of the value, or the word."""
-        return {"anyOf": [handler(schema), {"const": "none"}]}
-
-    def _read(self, value: object) -> object:
-        plain = value.get_secret_value() if isinstance(value, SecretStr) else value
-        return None if isinstance(plain, str) and plain.strip().lower() == "none" else value
+        return cls(read, {"type": "string", "pattern": pattern}, allowed, show)
 
 
 def plain(secret: SecretStr | None) -> str | None:
@@ -121,6 +112,11 @@ def split_list(value: object) -> tuple[str, ...]:
     if not isinstance(value, list | tuple):
         raise ValueError("is not a list")  # noqa: TRY004 - pydantic reports only ValueError
     return tuple(as_text(item) for item in value)
+
+
+def _none_word(value: object) -> object:
+    plain = value.get_secret_value() if isinstance(value, SecretStr) else value
+    return None if isinstance(plain, str) and plain.strip().lower() == "none" else value
 
 
 def _whole_number(value: object) -> str:
@@ -183,20 +179,16 @@ UPPER = BeforeValidator(lambda value: as_text(value).strip().upper())
 WHOLE = BeforeValidator(_whole_number)
 LIST = BeforeValidator(split_list)
 ROWS = BeforeValidator(_rows)
-NONE = NoneWord()
+NONE = Reader(_none_word, {"const": "none"})
+"""The word ``none`` unsets an optional value, so that a stronger source can cancel a weaker one."""
 NOT_EMPTY = AfterValidator(checks.not_empty)
-DURATION = Quantity(
-    "a duration such as 500ms, 10s, 2m, 24h, 7d or plain seconds",
+DURATION = Quantity.of(
     parse_duration,
     format_duration,
+    "a duration such as 500ms, 10s, 2m, 24h, 7d or plain seconds",
     r"^\d+(\.\d+)?(ms|s|m|h|d)?$",
 )
-SIZE = Quantity(
-    "a size such as 64KiB, 1MiB or plain bytes",
-    parse_size,
-    format_size,
-    "^[0-9]+(B|KiB|MiB|GiB)?$",
-)
+SIZE = Quantity.of(parse_size, format_size, "a size such as 64KiB, 1MiB or plain bytes", "^[0-9]+(B|KiB|MiB|GiB)?$")
 
 _JSON_NAME = WithJsonSchema({"type": "string", "pattern": "^[a-zA-Z0-9._-]+$"})
 _JSON_TEXT = WithJsonSchema({"type": "string"})

@@ -7,7 +7,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -26,10 +26,8 @@ from bridge.observe.page.routes import page_routes
 from bridge.observe.tokens import Tokens
 from bridge.settings import Settings
 from bridge.workers.merge import OfWorker, Series, Totals, merged_checks, merged_metrics, merged_status
-from bridge.workers.queries import Workers
+from bridge.workers.queries import HEALTH, Workers
 from bridge.workers.views import of_workers
-
-_HEALTH: Final = {200: "", 503: ""}
 
 Own = Callable[[], Mapping[str, Any]]
 """What the parent says of itself: the members of ``bridge`` in ``/api/status``."""
@@ -54,7 +52,7 @@ def application(  # noqa: PLR0913, PLR0917 - what the routes need, given once
         return _health({"ok": check["ok"], "checks": [check, *restarting]})
 
     def readyz(_: Request) -> Response:
-        return _health(merged_checks(workers.documents("/readyz", _HEALTH)))
+        return _health(merged_checks(workers.documents("/readyz", HEALTH)))
 
     def api_status(_: Request) -> Response:
         return json_response(merged_status(workers.documents("/api/status"), own()))

@@ -106,7 +106,9 @@ class Parent:
 
     def _turn(self) -> int:
         """One turn; returns the exit code with which the parent must end, or 0."""
-        code = self._reap()
+        code = EXIT_OK
+        for ended in self._reap():
+            code = self._ended(*ended) or code
         now = monotonic()
         for slot in self._slots:
             if slot.process is None and now >= slot.start_at and code == EXIT_OK:
@@ -135,26 +137,27 @@ class Parent:
         slot.fails_since, slot.is_ready, slot.wants_reload = None, False, False
         log.info("worker started", worker=slot.number, pid=slot.process.pid, starts=slot.starts)
 
-    def _reap(self) -> int:
-        """Collect all ended children, also those of others: the first process of a container must."""
-        code = EXIT_OK
+    def _reap(self) -> list[tuple[Slot, WorkerProcess, int]]:
+        """Collect all ended children, also those of others: the first process of a container must.
+
+        Returns the workers among them with their exit codes.
+        """
+        ended: list[tuple[Slot, WorkerProcess, int]] = []
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
-                return code
+                return ended
             if pid == 0:
-                return code
-            slot = next((each for each in self._slots if each.process is not None and each.process.pid == pid), None)
-            if slot is not None:
-                code = self._ended(slot, os.waitstatus_to_exitcode(status)) or code
+                return ended
+            for slot, process in self._running():
+                if process.pid == pid:
+                    process.close()
+                    slot.process, slot.is_ready = None, False
+                    ended.append((slot, process, os.waitstatus_to_exitcode(status)))
 
-    def _ended(self, slot: Slot, code: int) -> int:
-        if slot.process is None:
-            return EXIT_OK
-        seconds = monotonic() - slot.process.started_at
-        slot.process.close()
-        slot.process, slot.is_ready = None, False
+    def _ended(self, slot: Slot, process: WorkerProcess, code: int) -> int:
+        seconds = monotonic() - process.started_at
         decision, slot.lives = slot.lives.ended(code, seconds)
         match decision:
             case GiveUp(final):
@@ -200,7 +203,7 @@ class Parent:
                 was_hurried = True
                 for _, process in self._running():
                     process.send(signal.SIGTERM)
-            codes += self._reap_stopped()
+            codes += [each for _, _, each in self._reap()]
             self._notify.send(EXTEND_TIMEOUT_USEC=_EXTENSION, WATCHDOG=1)
             if self._running():
                 self.signals.wait(_TICK)
@@ -210,16 +213,6 @@ class Parent:
         if code != EXIT_OK:
             return code
         return EXIT_OK if _STOPPED.issuperset(codes) else EXIT_FATAL
-
-    def _reap_stopped(self) -> list[int]:
-        codes = []
-        for slot, process in self._running():
-            pid, status = os.waitpid(process.pid, os.WNOHANG)
-            if pid:
-                codes.append(os.waitstatus_to_exitcode(status))
-                process.close()
-                slot.process = None
-        return codes
 
     # Health
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import queue
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
@@ -59,9 +59,8 @@ class Workers:
         asked = [self._pool.submit(self._ask, each.port, path, body, seconds) for each in places]
         return [(each.number, future.result()) for each, future in zip(places, asked, strict=True)]
 
-    def documents(self, path: str, codes: Mapping[int, str] | None = None, seconds: float = _TIMEOUT) -> list[OfWorker]:
-        allowed = codes or {200: ""}
-        return [OfWorker(number, _document(answer, allowed)) for number, answer in self.ask_all(path, None, seconds)]
+    def documents(self, path: str, codes: Collection[int] = (200,), seconds: float = _TIMEOUT) -> list[OfWorker]:
+        return [OfWorker(number, _document(answer, codes)) for number, answer in self.ask_all(path, None, seconds)]
 
     def _ask(self, port: int | None, path: str, body: bytes | None, seconds: float) -> Answer | None:
         if port is None:
@@ -85,7 +84,7 @@ def _answer(url: str, token: str | None, body: bytes | None, seconds: float) -> 
         return None
 
 
-def _document(answer: Answer | None, codes: Mapping[int, str]) -> Any:  # noqa: ANN401 - JSON
+def _document(answer: Answer | None, codes: Collection[int]) -> Any:  # noqa: ANN401 - JSON
     if answer is None or answer.status not in codes:
         return None
     try:
@@ -96,7 +95,8 @@ def _document(answer: Answer | None, codes: Mapping[int, str]) -> Any:  # noqa: 
 
 LOOK: Final = 2.0
 """Seconds between two looks."""
-_HEALTH: Final = {200: "", 503: ""}
+HEALTH: Final = (200, 503)
+"""The codes of an answer about health."""
 
 
 class Health(NamedTuple):
@@ -144,7 +144,7 @@ class HealthChecks:
     def _asked(self) -> Health:
         answers = self._workers.ask_all("/livez")
         alive = {number for number, answer in answers if answer is not None and answer.status == 200}  # noqa: PLR2004 - HTTP's number
-        ready = self._workers.documents("/readyz", _HEALTH)
+        ready = self._workers.documents("/readyz", HEALTH)
         restored = {each.number for each in ready if each.body is not None and _is_restored(each.body)}
         return Health(frozenset(alive), frozenset(restored))
 

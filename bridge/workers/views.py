@@ -38,7 +38,7 @@ def of_workers(workers: Workers, own: Callable[[], Mapping[str, Any]], seats: Ca
     totals, owners = Totals[tuple[str, ...]](), set[str]()
 
     async def take() -> Present:
-        answers = await asyncio.to_thread(workers.documents, "/api/view", None, _WAITS)
+        answers = await asyncio.to_thread(workers.documents, "/api/view", seconds=_WAITS)
         for each in answers:
             if each.body is not None:
                 totals.note(each.number, _counted(each.body))

@@ -429,7 +429,7 @@ def test_settings_of_topics_must_not_break_delivery():
     ],
 )
 def test_allowed_values_are_read(key, value, result):
-    """None: the default. A back-off of 0 would stay 0 when doubled: requests without a pause to a server that is away."""
+    """None: the default. A back-off of 0 would stay 0 when doubled: a server that is away would get no pause."""
     found: Any = loaded(set=LOCAL if value is None else {**LOCAL, key: value})
     for segment in key.split("."):
         found = found["local"] if segment == "local" else getattr(found, segment)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
-from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -111,8 +110,8 @@ def test_the_wait_for_a_worker_that_hangs_is_shorter_than_the_timeout_of_the_pag
     waits = []
 
     class Noting(Workers):
-        def documents(self, *asked: Any) -> list[OfWorker]:
-            waits.append(asked[-1])
+        def documents(self, _path: str, _codes: Collection[int] = (), seconds: float = 0.0) -> list[OfWorker]:
+            waits.append(seconds)
             return []
 
     async def one_view() -> None:
