@@ -135,8 +135,6 @@ def _subjects(settings: Settings, ask: Callable[[SchemaRegistry, str, str], byte
     return found
 
 
-Document = dict[str, Any]
-
 _KEY = {"type": "string", "description": "<server>/<session id>"}
 _KAFKA = {"kafka": {"key": _KEY, "bindingVersion": "0.5.0"}}
 _STRUCTURED = "application/cloudevents+json; charset=UTF-8"
@@ -144,9 +142,14 @@ _UNKNOWN = "unknown"
 _DEAD_LETTER, _CHECKPOINT = "dead_letter", "checkpoint"
 
 
-def document(settings: Settings) -> Document:
+def document(settings: Settings) -> Schema:
     """Return the document: a channel for each topic, a message for each event type."""
-    channels = dict(_channels(settings))
+    channels, brokers = dict(_channels(settings)), settings.kafka.bootstrap_servers
+    protocol = "kafka-secure" if "SSL" in str(settings.kafka.security_protocol or "").upper() else "kafka"
+    servers = {
+        f"kafka{number}": {"host": str(broker).strip(), "protocol": protocol}
+        for number, broker in enumerate(brokers.split(",") if brokers else (), 1)
+    }
     schemas = {**event_schemas(), LIFECYCLE: lifecycle_schema()}
     # Without ``$schema`` and ``$id``: references within the document are to its own components.
     own = {
@@ -163,7 +166,7 @@ def document(settings: Settings) -> Document:
             "license": {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
         },
         "defaultContentType": "application/json",
-        **_servers(settings),
+        **({"servers": servers} if servers else {}),
         "channels": channels,
         "operations": {
             f"publish_{name}": {"action": "send", "channel": {"$ref": f"#/channels/{name}"}} for name in channels
@@ -172,14 +175,7 @@ def document(settings: Settings) -> Document:
     }
 
 
-def _servers(settings: Settings) -> Document:
-    protocol = "kafka-secure" if "SSL" in str(settings.kafka.security_protocol or "").upper() else "kafka"
-    brokers = enumerate(settings.kafka.bootstrap_servers.split(",") if settings.kafka.bootstrap_servers else (), 1)
-    found = {f"kafka{number}": {"host": str(broker).strip(), "protocol": protocol} for number, broker in brokers}
-    return {"servers": found} if found else {}
-
-
-def _channels(settings: Settings) -> Iterable[tuple[str, Document]]:
+def _channels(settings: Settings) -> Iterable[tuple[str, Schema]]:
     topics = settings.topics
     events = [*_published(), _UNKNOWN]
     yield "events", _channel(topics.events, events, "Events, in the order of the stream for each key")
@@ -192,7 +188,7 @@ def _channels(settings: Settings) -> Iterable[tuple[str, Document]]:
     yield "checkpoints", _channel(topics.checkpoints, [_CHECKPOINT], "Internal: positions of the sessions")
 
 
-def _channel(topic: str, messages: Iterable[str], description: str) -> Document:
+def _channel(topic: str, messages: Iterable[str], description: str) -> Schema:
     return {
         "address": topic,
         "description": description,
@@ -205,7 +201,7 @@ def _published() -> list[str]:
     return [name for name in event_schemas() if name not in CONNECTION_EVENTS]
 
 
-def _messages(settings: Settings) -> Iterable[tuple[str, Document]]:
+def _messages(settings: Settings) -> Iterable[tuple[str, Schema]]:
     for name in _published():
         yield name, _event(settings, name)
     yield _UNKNOWN, _event(settings, None)
@@ -219,9 +215,9 @@ def _messages(settings: Settings) -> Iterable[tuple[str, Document]]:
     yield _CHECKPOINT, _message(_CHECKPOINT, position)
 
 
-def _event(settings: Settings, name: str | None) -> Document:
+def _event(settings: Settings, name: str | None) -> Schema:
     """The message of an event type in the format of the settings; None: types without a schema."""
-    data: Document = {"description": "The server's data"} if name is None else {"$ref": f"#/components/schemas/{name}"}
+    data: Schema = {"description": "The server's data"} if name is None else {"$ref": f"#/components/schemas/{name}"}
     full = f"{settings.events.type_prefix}{name}"
     attributes = _attributes({} if name is None else {"const": full})
     title = _UNKNOWN if name is None else full
@@ -236,22 +232,22 @@ def _event(settings: Settings, name: str | None) -> Document:
     return _message(title, data, _object(headers, required))
 
 
-def _attributes(kind: Document) -> Document:
+def _attributes(kind: Schema) -> Schema:
     return {**ATTRIBUTES, "type": ATTRIBUTES["type"] | kind}
 
 
-def _envelope(name: str, attributes: Document, data: Document) -> Document:
+def _envelope(name: str, attributes: Schema, data: Schema) -> Schema:
     required = [key for key in attributes if key not in OPTIONAL_ATTRIBUTES]
     headers = _object({"content-type": {"const": _STRUCTURED}}, ["content-type"])
     return _message(name, _object({**attributes, "data": data}, [*required, "data"]), headers, _STRUCTURED)
 
 
 def _message(
-    name: str, payload: Document, headers: Document | None = None, content_type: str = "application/json"
-) -> Document:
+    name: str, payload: Schema, headers: Schema | None = None, content_type: str = "application/json"
+) -> Schema:
     with_headers = {} if headers is None else {"headers": headers}
     return {"name": name, "contentType": content_type, **with_headers, "payload": payload, "bindings": _KAFKA}
 
 
-def _object(properties: Mapping[str, Any], required: Iterable[str]) -> Document:
+def _object(properties: Mapping[str, Any], required: Iterable[str]) -> Schema:
     return {"type": "object", "properties": dict(properties), "required": list(required)}

@@ -51,7 +51,16 @@ def check(
 
     start_command_logging(loaded.settings)
     with waiting("answers"):
-        lines = [line for line in _lines(loaded, parts, offline=offline) if is_wanted(line, parts)]
+        if offline:
+            from bridge.admin.check.offline import check_offline
+
+            found = check_offline(loaded)
+        else:
+            from bridge.admin.check.checkup import check_all
+            from bridge.daemon.source import Source
+
+            found = check_all(loaded, [Source(name, loaded.settings) for name in loaded.settings.servers], parts)
+        lines = [line for line in found if is_wanted(line, parts)]
         if probed is not None:
             lines.append(_probe(probed, loaded))
     ok = passed(lines, strict=strict)
@@ -106,26 +115,9 @@ def _probe(key: SessionKey, loaded: Loaded) -> Line:
     source = Source(key.server, loaded.settings)
     # Without overlap the daemon believes the server; the question here is whether it should.
     source.settings = source.settings.model_copy(update={"overlap": True})
-    probed = Probed(
-        key,
-        source.stream_url(key.session_id),
-        Connector(source.endpoint),
-        source.continuity(None),
-        source.settings.start_after_id,
-        source.means_no_session,
-    )
-    return probe(probed, sleep)
-
-
-def _lines(loaded: Loaded, parts: frozenset[Part], *, offline: bool) -> Sequence[Line]:
-    if offline:
-        from bridge.admin.check.offline import check_offline
-
-        return check_offline(loaded)
-    from bridge.admin.check.checkup import check_all
-    from bridge.daemon.source import Source
-
-    return check_all(loaded, [Source(name, loaded.settings) for name in loaded.settings.servers], parts)
+    url, connector = source.stream_url(key.session_id), Connector(source.endpoint)
+    continuity, start = source.continuity(None), source.settings.start_after_id
+    return probe(Probed(key, url, connector, continuity, start, source.means_no_session), sleep)
 
 
 def _document(lines: Sequence[Line], *, ok: bool) -> dict[str, Any]:

@@ -7,15 +7,12 @@ import os
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from bridge.cli.command import JsonFlag, SettingsOptions, print_json
 from bridge.errors import Unreachable
-
-if TYPE_CHECKING:
-    from bridge.admin.checkpoints.transfer import Export
 
 
 def export(
@@ -87,10 +84,17 @@ def import_(
     Each position is written to the partition that its key has now, in a new epoch. The topic is created if it is
     missing. Nothing is written before the whole file is read.
     """
-    found = _parsed(file)
+    from bridge.admin.checkpoints.edit import REFUSED, Refused
     from bridge.admin.checkpoints.topic import CheckpointsTopic
-    from bridge.admin.checkpoints.transfer import Import, refuse_foreign
+    from bridge.admin.checkpoints.transfer import Import, InvalidExport, parse, refuse_foreign
+    from bridge.core.terminal_text import visible
 
+    try:
+        found = parse(sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes())
+    except OSError as error:
+        raise typer.BadParameter(f"cannot be read: {error.strerror}", param_hint="FILE") from None
+    except InvalidExport as errors:
+        raise Refused(f"{REFUSED} {visible(file)} is not a valid export:\n{errors}") from errors
     topic = CheckpointsTopic.read(options.open_kafka(), create=True)
     if not force:
         refuse_foreign(found, topic)
@@ -103,18 +107,3 @@ def import_(
         print_json(planned.document(found, topic))
     else:
         typer.echo(planned.line(found, topic))
-
-
-def _parsed(file: str) -> Export:
-    from bridge.admin.checkpoints.edit import REFUSED, Refused
-    from bridge.admin.checkpoints.transfer import InvalidExport, parse
-    from bridge.core.terminal_text import visible
-
-    try:
-        content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-    except OSError as error:
-        raise typer.BadParameter(f"cannot be read: {error.strerror}", param_hint="FILE") from None
-    try:
-        return parse(content)
-    except InvalidExport as errors:
-        raise Refused(f"{REFUSED} {visible(file)} is not a valid export:\n{errors}") from errors

@@ -69,7 +69,13 @@ class SettingsOptions:
         """Load the settings of all sources. Raises SettingsError with every mistake, BadParameter for a wrong use."""
         from bridge.settings import load_all
 
-        overrides = dict(_assignment(text) for text in self.set or ())
+        overrides = {}
+        for text in self.set or ():
+            key, equals, value = text.partition("=")
+            if not equals or not key:
+                # The message does not repeat the text: it may be a secret value
+                raise typer.BadParameter("allowed: KEY=VALUE, for example kafka.compression=zstd", param_hint="--set")
+            overrides[key.strip()] = value
         own = {"kafka.bootstrap_servers": self.bootstrap_servers, "log.level": self.log_level}
         return load_all(
             overrides | {key: value for key, value in own.items() if value is not None},
@@ -151,12 +157,6 @@ def accepts_settings(command: Callable[..., Any]) -> Callable[..., Any]:
     return with_options
 
 
-def refuse_settings(context: typer.Context) -> None:
-    """Refuse settings options before the name of a command that reads no settings."""
-    if isinstance(context.obj, SettingsOptions) and context.obj != SettingsOptions():
-        raise typer.BadParameter("this command reads no settings; it has only its own options")
-
-
 def since_in_past(text: str, now: Callable[[], int] = unix_ms) -> int:
     """Parse ``--since``: a duration before now, or a past time with its offset. Returns Unix milliseconds."""
     from bridge.settings.quantities import parse_duration
@@ -180,14 +180,6 @@ def _joined(earlier: Any, later: Any) -> Any:  # noqa: ANN401 - an option's valu
     if isinstance(earlier, list) and isinstance(later, list):
         return earlier + later
     return earlier if later is None else later
-
-
-def _assignment(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        # The message does not repeat the text: it may be a secret value
-        raise typer.BadParameter("allowed: KEY=VALUE, for example kafka.compression=zstd", param_hint="--set")
-    return key.strip(), value
 
 
 def _servers(texts: list[str]) -> Mapping[str, str]:

@@ -73,11 +73,8 @@ _Since = Annotated[
 def _select(
     options: SettingsOptions,
     session: list[str] | None,
-    *,
-    reason: str | None = None,
-    event: str | None = None,
-    since: int | None = None,
     names: list[Any] | None = None,
+    **conditions: Any,  # noqa: ANN401 - of the filter
 ) -> tuple[KafkaAccess, DeadLetters]:
     access = options.open_kafka()
     from bridge.admin.dead_letters.topic import DeadLetterFilter, DeadLetters
@@ -86,7 +83,7 @@ def _select(
 
     places = frozenset(name for name in names or () if isinstance(name, Place))
     numbers = frozenset(name for name in names or () if isinstance(name, EventSequence))
-    selection = DeadLetterFilter(tuple(session or ()), reason, event, since, places, numbers)
+    selection = DeadLetterFilter(tuple(session or ()), places=places, numbers=numbers, **conditions)
     return access, DeadLetters(access.config, access.settings.topics.dead_letters, selection)
 
 
@@ -104,7 +101,7 @@ def list_(
     as_json: JsonFlag = False,
 ) -> None:
     """Count dead letters by session, reason and event type."""
-    _, letters = _select(options, session, reason=reason, event=type_, since=since)
+    _, letters = _select(options, session, reason=reason, event=type_, since_ms=since)
     from bridge.admin.dead_letters import text as texts
     from bridge.admin.dead_letters.topic import grouped
 
@@ -142,7 +139,7 @@ def show(
     from bridge.admin.dead_letters import text as texts
 
     found = list(letters)
-    missing = texts.missing_names(letters, names)
+    missing = [name for name in names if name not in letters.named]
     if as_json:
         print_json(texts.shown_document(letters, found, missing))
     else:
@@ -182,7 +179,7 @@ def replay(
     a dead letter. What an earlier replay has sent is not sent again: the command looks for it in the topics of events.
     Run one replay at a time.
     """
-    access, letters = _select(options, session, reason=reason, event=type_, since=since, names=names)
+    access, letters = _select(options, session, reason=reason, event=type_, since_ms=since, names=names)
     from bridge.admin.dead_letters import text as texts
     from bridge.admin.dead_letters.replay import Target
     from bridge.admin.dead_letters.replay import replay as send_all
@@ -190,7 +187,7 @@ def replay(
 
     target = Target.of(access)
     report = send_all(letters, target, None if dry_run else RecordSender(access.config, target.max_message_bytes))
-    missing = [] if report.error else texts.missing_names(letters, names or ())
+    missing = [] if report.error else [name for name in names or () if name not in letters.named]
     if as_json:
         print_json(texts.replayed_document(letters, report, missing, dry_run=dry_run))
     else:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bridge.cli.command import print_json, refuse_settings
+from bridge.cli.command import SettingsOptions, print_json
 from bridge.cli.standard_streams import exit_at_once, exit_if_unread, print_error
 from bridge.errors import EXIT_FATAL, EXIT_FOUND, EXIT_OK, BridgeError
 
@@ -62,7 +62,8 @@ def demo(
     Reads no settings, no environment and no file. At the end it compares what arrived with what was sent: exit code 1
     if anything was lost.
     """
-    refuse_settings(context)
+    if isinstance(context.obj, SettingsOptions) and context.obj != SettingsOptions():
+        raise typer.BadParameter("this command reads no settings; it has only its own options")
     signals = _signals()
     from bridge.demo.screen import Screen
 

@@ -6,6 +6,7 @@ import logging
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
@@ -46,15 +47,9 @@ def secrets_of(settings: Settings) -> Iterator[str]:
             if text.lower() not in _NOT_SECRET and not text.replace(".", "").isdigit():
                 yield text
         elif isinstance(value, Secret | SecretStr):
-            yield from _password_of(str(value.get_secret_value()))
-
-
-def _password_of(url: str) -> set[str]:
-    try:
-        password = urlsplit(url).password
-    except ValueError:  # a property that is no URL
-        return set()
-    return {password, unquote(password)} if password else set()
+            with suppress(ValueError):  # a property that is no URL
+                if password := urlsplit(str(value.get_secret_value())).password:
+                    yield from {password, unquote(password)}
 
 
 def secrets_of_files(loaded: Loaded) -> Iterator[str]:

@@ -70,15 +70,11 @@ def _section(name: str, command: Command) -> list[str]:
     for title, rows in found.items():
         lines += ["", *_table(title.lower().removesuffix("s"), rows)] if rows else []
     lines += ["", "Also the [settings options](#settings-options)."] if has_settings else []
-    return [*lines, "", "```sh", *command.examples, "```", "", *_exit_codes(command)]
-
-
-def _exit_codes(command: Command) -> list[str]:
-    """A table of the codes with their own meaning, and a list of the others."""
+    lines += ["", "```sh", *command.examples, "```", ""]
     own = {code: text for code, text in command.exit_codes.items() if text != COMMON_CODES[code]}
+    lines += [*_codes_table(own), ""] if own else []
     others = ", ".join(str(code) for code in command.exit_codes if code not in own)
-    more = "Other exit codes" if own else "Exit codes"
-    return [*([*_codes_table(own), ""] if own else []), f"{more}: {others} ([meaning](#exit-codes))."]
+    return [*lines, f"{'Other exit codes' if own else 'Exit codes'}: {others} ([meaning](#exit-codes))."]
 
 
 def _codes_table(codes: Mapping[int, str]) -> list[str]:

@@ -16,7 +16,6 @@ from bridge.errors import EXIT_OK
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bridge.daemon.reload import Reloading
     from bridge.settings import Loaded
 
 
@@ -52,9 +51,18 @@ def _load(options: SettingsOptions, *, is_worker: bool) -> Loaded:
 
 
 def _run(load: Callable[[], Loaded], worker_port_fd: int | None) -> int:
-    reloading = _started(load)
+    loaded = load()
+    from bridge.cli.logs import secrets_of, secrets_of_files, start_logging
+    from bridge.daemon.reload import Reloading
     from bridge.daemon.service import Notify, notify_of
 
+    redaction = start_logging(loaded.settings)
+
+    def mask(current: Loaded) -> None:
+        redaction.add([*secrets_of(current.settings), *secrets_of_files(current)])
+
+    mask(loaded)
+    reloading = Reloading(loaded, load, mask)
     if worker_port_fd is None and reloading.loaded.settings.workers > 1:
         from bridge.workers.parent import run as run_workers
 
@@ -67,18 +75,3 @@ def _run(load: Callable[[], Loaded], worker_port_fd: int | None) -> int:
 
     end_with_parent(worker_port_fd)
     return run_daemon(reloading, Notify(None), partial(tell_port, worker_port_fd))
-
-
-def _started(load: Callable[[], Loaded]) -> Reloading:
-    """Load the settings and start logging."""
-    loaded = load()
-    from bridge.cli.logs import secrets_of, secrets_of_files, start_logging
-    from bridge.daemon.reload import Reloading
-
-    redaction = start_logging(loaded.settings)
-
-    def mask(current: Loaded) -> None:
-        redaction.add([*secrets_of(current.settings), *secrets_of_files(current)])
-
-    mask(loaded)
-    return Reloading(loaded, load, mask)

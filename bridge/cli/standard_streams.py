@@ -7,6 +7,7 @@ import select
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NoReturn, TextIO
 
 _STREAMS = (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))
@@ -39,10 +40,16 @@ def print_error(message: str) -> None:
         return
     _flush_logs()
     is_own = stderr is sys.__stderr__
-    if is_own:
-        _write(stderr.fileno(), f"{message}\n".encode(stderr.encoding, "backslashreplace"))
-    else:  # replaced: by a test, or by the demo's screen
+    if not is_own:  # replaced: by a test, or by the demo's screen
         stderr.write(f"{message}\n")
+        return
+    # Without Python's buffer, which would be flushed again at exit, without a timeout.
+    descriptor, data = stderr.fileno(), f"{message}\n".encode(stderr.encoding, "backslashreplace")
+    ready = select.poll()
+    ready.register(descriptor, select.POLLOUT)
+    with suppress(OSError, ValueError):  # its reader is gone, or it is closed
+        while data and ready.poll(_READER_TIMEOUT * 1000):
+            data = data[os.write(descriptor, data[:_PART]) :]
 
 
 def exit_at_once(code: int) -> NoReturn:
@@ -70,14 +77,3 @@ def _flush_logs() -> None:
         from bridge.observe.log_writer import flush_logs
 
         flush_logs()
-
-
-def _write(descriptor: int, data: bytes) -> None:
-    """Write without Python's buffer, which would be flushed again at exit, without a timeout."""
-    ready = select.poll()
-    ready.register(descriptor, select.POLLOUT)
-    try:
-        while data and ready.poll(_READER_TIMEOUT * 1000):
-            data = data[os.write(descriptor, data[:_PART]) :]
-    except (OSError, ValueError):
-        return  # its reader is gone, or it is closed

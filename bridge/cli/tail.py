@@ -17,7 +17,6 @@ from bridge.cli.standard_streams import exit_if_unread
 from bridge.errors import EXIT_OK
 
 if TYPE_CHECKING:
-    from bridge.admin.tail.output import Output
     from bridge.admin.tail.tail import Tail
 
 
@@ -85,7 +84,7 @@ def tail(
         signal.signal(number, _stop)
     access = options.open_kafka("mix-bridge-tail")
     from bridge.admin.tail.lines import TailFilter
-    from bridge.admin.tail.output import is_reader_gone
+    from bridge.admin.tail.output import JsonOutput, Output, RawOutput, TextOutput, is_reader_gone
     from bridge.admin.tail.tail import Tail, TailRequest, topics_of
 
     request = TailRequest(
@@ -97,7 +96,11 @@ def tail(
         count=count,
         seconds=seconds,
     )
-    output = _output(Format.JSON if as_json else format_, follow=request.follow)
+    output: Output = TextOutput(sys.stdout, colours="NO_COLOR" not in os.environ, is_live=request.follow)
+    if as_json or format_ is Format.JSON:
+        output = JsonOutput(sys.stdout)
+    elif format_ is Format.RAW:
+        output = RawOutput(sys.stdout)
     run = Tail(access, request, output, _note, lambda: is_reader_gone(sys.stdout))
     try:
         try:
@@ -113,16 +116,6 @@ def tail(
 def _stop(number: int, frame: FrameType | None) -> None:
     exit_if_unread(EXIT_OK, lambda: False)
     signal.default_int_handler(number, frame)
-
-
-def _output(chosen: Format, *, follow: bool) -> Output:
-    from bridge.admin.tail.output import JsonOutput, RawOutput, TextOutput
-
-    if chosen is Format.JSON:
-        return JsonOutput(sys.stdout)
-    if chosen is Format.RAW:
-        return RawOutput(sys.stdout)
-    return TextOutput(sys.stdout, colours="NO_COLOR" not in os.environ, is_live=follow)
 
 
 def _note(text: str) -> None:

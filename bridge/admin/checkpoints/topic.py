@@ -113,20 +113,14 @@ def owners(config: Mapping[str, Any], group: str, topic: str) -> tuple[GroupMemb
     # Before positions are moved to another topic, members have shards of the old one only
     for each in frozenset({topic}).union(*(member.topics for member in members)):
         described = members if each == topic else _stable(config, group, each).members
-        ids = {member.member_id for member in live(described, _metadata(config, group, each, described))}
+        shards = frozenset[int]().union(*(member.shards for member in described if member.instance is not None))
+        metadata: dict[int, MemberMetadata] = {}
+        if shards:
+            with suppress(BridgeError):  # without an answer, every member counts as live
+                metadata = members_metadata_of(config, group, each, max(shards) + 1, _TIMEOUT)
+        ids = {member.member_id for member in live(described, metadata)}
         members = tuple(member for member in members if member.member_id in ids)
     return members
-
-
-def _metadata(
-    config: Mapping[str, Any], group: str, topic: str, members: Iterable[GroupMember]
-) -> dict[int, MemberMetadata]:
-    """Return the committed metadata by shard; without an answer none, so that every member counts as live."""
-    shards = frozenset[int]().union(*(member.shards for member in members if member.instance is not None))
-    if shards:
-        with suppress(BridgeError):
-            return members_metadata_of(config, group, topic, max(shards) + 1, _TIMEOUT)
-    return {}
 
 
 def live(members: Iterable[GroupMember], metadata: Mapping[int, MemberMetadata]) -> tuple[GroupMember, ...]:

@@ -119,10 +119,7 @@ def parse(content: bytes) -> Export:
     return Export(header, tuple(one for _, one in found.values()))
 
 
-_Rows = Sequence[tuple[str, bytes]]
-
-
-def _split(content: bytes) -> tuple[Header, _Rows]:
+def _split(content: bytes) -> tuple[Header, Sequence[tuple[str, bytes]]]:
     numbered = [(f"line {at}", line) for at, line in enumerate(content.split(b"\n"), 1) if line.strip()]
     if not numbered:
         raise InvalidExport("it is empty")

@@ -79,13 +79,6 @@ class Target:
         limit = min((each.max_message_bytes for each in found.values()), default=settings.events.max_bytes)
         return cls({name: rules_of(name, settings) for name in settings.servers}, frozenset(found), limit)
 
-    def record_of(self, letter: DeadLetter) -> Record | Unsendable:
-        """Return the record that a dead letter becomes."""
-        record = as_record(letter, self.rules)
-        if isinstance(record, Record) and record.topic not in self.topics:
-            return Unsendable(f"there is no topic {record.topic}", "the daemon creates it when it starts")
-        return record
-
 
 def replay(letters: DeadLetters, target: Target, sender: RecordSender | None) -> Report:
     """Send every dead letter that today's rules accept and that was not sent before; without a sender, a dry run.
@@ -136,7 +129,9 @@ def _replayed_before(letters: DeadLetters, topics: Sequence[str]) -> set[EventId
 
 
 def _send(letter: DeadLetter, target: Target, sender: RecordSender | None, report: Report) -> bool:
-    record = target.record_of(letter)
+    record = as_record(letter, target.rules)
+    if isinstance(record, Record) and record.topic not in target.topics:
+        record = Unsendable(f"there is no topic {record.topic}", "the daemon creates it when it starts")
     if isinstance(record, Unsendable):
         report.refuse(letter, record)
         return False

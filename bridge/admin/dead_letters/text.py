@@ -125,11 +125,6 @@ def _letter(letter: DeadLetter) -> dict[str, Any]:
 # show
 
 
-def missing_names(letters: DeadLetters, names: Sequence[Place | EventSequence]) -> list[Place | EventSequence]:
-    """Return the addresses and ids without a dead letter, after all were read."""
-    return [name for name in names if name not in letters.named]
-
-
 def missing_line(letters: DeadLetters, name: Place | EventSequence) -> str:
     """Return one line that explains why there is nothing to show."""
     if isinstance(name, Place) and name in letters.foreign:

@@ -128,16 +128,13 @@ class DeadLetters:
         for ranges in self._readings:
             for batch in read_all(self.config, ranges, "dead letters"):
                 for record in batch:
-                    letter = self._parsed(record)
-                    if letter is not None and self.selection.matches(letter):
+                    place = Place(record.partition, record.offset)
+                    try:
+                        letter = dead_letter_of(place, record.timestamp_ms, record.key, record.value, record.headers)
+                    except NotADeadLetter as error:
+                        self.foreign[place] = str(error)
+                        continue
+                    if self.selection.matches(letter):
                         if self.selection.has_names:
                             self.named |= {letter.place, letter.number}
                         yield record, letter
-
-    def _parsed(self, record: StoredRecord) -> DeadLetter | None:
-        place = Place(record.partition, record.offset)
-        try:
-            return dead_letter_of(place, record.timestamp_ms, record.key, record.value, record.headers)
-        except NotADeadLetter as error:
-            self.foreign[place] = str(error)
-            return None

@@ -84,7 +84,11 @@ class LinePrinter:
         if times and line.time is not None:
             text.append(f"{line.time:%H:%M:%S} ", DIM)
         text.append(f"{short(session):<{LONGEST_NAME}} ", self.style_of(session))
-        text.append(f"{_cut_in_the_middle(line.event, kind_width):<{kind_width}} ", DIM)
+        kind = line.event
+        if len(kind) > kind_width:  # keep both ends, which differ most: ``tool_use_…g_complete``
+            end = (kind_width - 1) // 2
+            kind = f"{kind[: kind_width - 1 - end]}…{kind[-end:]}"
+        text.append(f"{kind:<{kind_width}} ", DIM)
         if line.is_nested:
             text.append("↳ ", DIM)
         text.append(line.text, line.style)
@@ -108,14 +112,6 @@ def plain(line: Line) -> str:
 def short(session: str) -> str:
     """Return a session's name for a line: all of it if it is short, otherwise its beginning."""
     return shortened(printable(session), LONGEST_NAME)
-
-
-def _cut_in_the_middle(name: str, width: int) -> str:
-    """Keep both ends of a long name, which differ most: ``tool_use_…g_complete``."""
-    if len(name) <= width:
-        return name
-    tail = (width - 1) // 2
-    return f"{name[: width - 1 - tail]}…{name[-tail:]}"
 
 
 _JOIN_WAIT = 0.4

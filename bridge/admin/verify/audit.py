@@ -73,20 +73,14 @@ class Audit:
         if is_loss:
             data = [each for each in plan(self._settings) if not each.compacted]
             with suppress(Unreachable):  # the verdict counts more; an embedded Kafka describes no topics
-                found = TopicAdmin(self._config).existing(data)
-                compacted = {name for name, topic in found.items() if topic.is_compacted}
-        return tuple(
-            TopicRead(
-                name,
-                role,
-                len(self._offset_ranges[name]),
-                self._records[name],
-                self.ledger.foreign[name],
-                any(each.is_cut for each in self._offset_ranges[name]) and role != "checkpoints",
-                name in compacted,
-            )
-            for name, role in self._roles.items()
-        )
+                existing = TopicAdmin(self._config).existing(data)
+                compacted = {name for name, topic in existing.items() if topic.is_compacted}
+        found = []
+        for name, role in self._roles.items():
+            ranges, foreign = self._offset_ranges[name], self.ledger.foreign[name]
+            is_cut = any(each.is_cut for each in ranges) and role != "checkpoints"
+            found.append(TopicRead(name, role, len(ranges), self._records[name], foreign, is_cut, name in compacted))
+        return tuple(found)
 
     def read(self, since_ms: int | None) -> None:
         """Read the statements, whose end offsets are fixed before those of the events, then events and dead letters."""

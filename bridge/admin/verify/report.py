@@ -140,11 +140,6 @@ def parts(report: Report, *, every: bool) -> Iterator[RenderableType]:
     left = len(report.sessions) - len(shown)
     if left and shown:
         yield f"and {counted(left, 'session')} more, none of them worse (--all)"
-    yield _summary(report)
-    yield from (Text(f"cannot detect: {sentence}", "bright_black") for sentence in report.limits)
-
-
-def _summary(report: Report) -> Text:
     totals = report.totals()
     counts = [counted(totals["sessions"], "session"), counted(totals["records"], "record")]
     counts += [f"{totals['lost']:,} lost"] if totals["lost"] else []
@@ -152,7 +147,8 @@ def _summary(report: Report) -> Text:
     counts += [f"{totals['replayed']:,} replayed"] if totals["replayed"] else []
     counts += [counted(totals["gaps"], "server gap")] if totals["gaps"] else []
     counts += [counted(totals["foreign"], "foreign record")] if totals["foreign"] else []
-    return Text.assemble(_verdict(report), f" ({', '.join(counts)})")
+    yield Text.assemble(_verdict(report), f" ({', '.join(counts)})")
+    yield from (Text(f"cannot detect: {sentence}", "bright_black") for sentence in report.limits)
 
 
 def _verdict(report: Report) -> Text:
