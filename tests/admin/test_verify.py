@@ -45,25 +45,10 @@ class Log(NamedTuple):
 
 
 STATEMENTS = st.lists(st.builds(EventSequence, st.integers(1, 3), st.integers(0, 9)), max_size=3)
-LOGS = st.builds(
-    Log,
-    st.lists(
-        st.builds(
-            One,
-            st.sampled_from([EVENTS, DEAD]),
-            st.integers(1, 3),
-            st.integers(1, 8),
-            st.sampled_from([False, False, False, True]),
-            st.integers(1, 20),
-        ),
-        max_size=30,
-    ),
-    STATEMENTS,
-    STATEMENTS,
-    st.dictionaries(
-        st.sampled_from([EVENTS, DEAD]), st.one_of(st.just(math.inf), st.integers(0, 20).map(float)), max_size=2
-    ),
-)
+PLACES, REPLAYED = st.sampled_from([EVENTS, DEAD]), st.sampled_from([False, False, False, True])
+RECORDS = st.builds(One, PLACES, st.integers(1, 3), st.integers(1, 8), REPLAYED, st.integers(1, 20))
+HORIZONS = st.dictionaries(PLACES, st.one_of(st.just(math.inf), st.integers(0, 20).map(float)), max_size=2)
+LOGS = st.builds(Log, st.lists(RECORDS, max_size=30), STATEMENTS, STATEMENTS, HORIZONS)
 
 
 def verdict_on(log: Log) -> SessionVerdict:

@@ -161,18 +161,11 @@ def test_show_needs_no_server_and_run_does(mix_bridge):
 def test_show_masks_every_secret(mix_bridge, tmp_path):
     (tmp_path / "secrets").mkdir()
     (tmp_path / "secrets" / "http__token").write_text("hunter2\n")
-    arguments = [
-        "--secrets-dir",
-        tmp_path / "secrets",
-        "--server",
-        "http://me:hunter2@h",
-        "--set",
-        "kafka.properties.x=hunter2",
-    ]
+    options = ["--server", "http://me:hunter2@h", "--set", "kafka.properties.x=hunter2"]
     env = {"MIX_BRIDGE_KAFKA__SSL_KEY_PASSWORD": "hunter2", "MIX_BRIDGE_KAFKA__SECURITY_PROTOCOL": "ssl"}
     plain, document = (
-        mix_bridge("settings", "show", *arguments, **env),
-        mix_bridge("settings", "show", "--json", *arguments, **env),
+        mix_bridge("settings", "show", *more, "--secrets-dir", tmp_path / "secrets", *options, **env)
+        for more in ((), ("--json",))
     )
     assert (plain.returncode, document.returncode) == (0, 0)
     assert "hunter2" not in plain.stdout + document.stdout
@@ -182,35 +175,23 @@ def test_show_masks_every_secret(mix_bridge, tmp_path):
     assert f"http.token = **********  (from {tmp_path / 'secrets' / 'http__token'})" in plain.stdout.splitlines()
 
 
+def shown(mix_bridge, words, **env):
+    """The settings that the command with these words prints."""
+    done = mix_bridge(*words.split(), "--json", **env)
+    assert done.returncode == 0
+    return json.loads(done.stdout)
+
+
 def test_options_are_accepted_before_and_after_the_command(mix_bridge):
-    before = mix_bridge(
-        "--server", URL, "--set", "kafka.compression=zstd", "--log-level", "debug", "settings", "show", "--json"
-    )
-    after = mix_bridge(
-        "settings", "show", "--json", "--server", URL, "--set", "kafka.compression=zstd", "--log-level", "debug"
-    )
-    assert (before.returncode, after.returncode) == (0, 0)
-    assert before.stdout == after.stdout
-    both = mix_bridge(
-        "--server",
-        URL,
-        "--log-level",
-        "error",
-        "settings",
-        "show",
-        "--json",
-        "--server",
-        f"b={URL}",
-        "--log-level",
-        "debug",
-    )
-    tree = json.loads(both.stdout)
+    options = f"--server {URL} --set kafka.compression=zstd --log-level debug"
+    assert shown(mix_bridge, f"{options} settings show") == shown(mix_bridge, f"settings show {options}")
+    later = f"--server b={URL} --log-level debug"
+    tree = shown(mix_bridge, f"--server {URL} --log-level error settings show {later}")
     assert (list(tree["servers"]), tree["log"]["level"]) == (["local", "b"], "debug")
 
 
 def test_a_server_without_a_name_is_called_local(mix_bridge):
-    done = mix_bridge("settings", "show", "--json", "--server", f"{URL}/x=y", "--server", "my-box=http://b")
-    servers = json.loads(done.stdout)["servers"]
+    servers = shown(mix_bridge, f"settings show --server {URL}/x=y --server my-box=http://b")["servers"]
     assert {name: server["url"] for name, server in servers.items()} == {"local": f"{URL}/x=y", "my-box": "http://b"}
 
 
@@ -221,20 +202,8 @@ def test_an_invalid_server_name_is_a_wrong_setting(mix_bridge):
 
 
 def test_the_shortest_options_set_the_settings(mix_bridge):
-    done = mix_bridge(
-        "settings",
-        "show",
-        "--json",
-        "--server",
-        URL,
-        "--bootstrap-servers",
-        "a:1,b:2",
-        "--session",
-        "s1",
-        "--session",
-        "s2",
-    )
-    tree = json.loads(done.stdout)
+    options = f"--server {URL} --bootstrap-servers a:1,b:2 --session s1 --session s2"
+    tree = shown(mix_bridge, f"settings show {options}")
     assert tree["kafka"]["bootstrap_servers"] == "a:1,b:2"
     assert (tree["servers"]["local"]["sessions"], tree["servers"]["local"]["discover"]) == (["s1", "s2"], False)
 
@@ -256,15 +225,9 @@ def test_a_stronger_source_replaces_a_weaker_one(mix_bridge, tmp_path):
         "MIX_BRIDGE_NAMESPACE": "env",
         "MIX_BRIDGE_SERVICE_HOST": "10.0.0.1",
     }
-    tree = json.loads(mix_bridge("settings", "show", "--json", "--set", "namespace=option", **env).stdout)
-    seen = (
-        tree["namespace"],
-        tree["kafka"]["compression"],
-        tree["log"]["level"],
-        tree["events"]["unknown"],
-        tree["http"]["port"],
-    )
-    assert seen == ("option", "zstd", "warning", "skip", 8090)
+    tree = shown(mix_bridge, "settings show --set namespace=option", **env)
+    assert (tree["namespace"], tree["kafka"]["compression"]) == ("option", "zstd")
+    assert (tree["log"]["level"], tree["events"]["unknown"], tree["http"]["port"]) == ("warning", "skip", 8090)
 
 
 @pytest.mark.parametrize("arguments", [["--json"], ["--format", "json"]])
@@ -302,11 +265,7 @@ main()
 @pytest.mark.parametrize(
     ("error", "code", "said"),
     [
-        (
-            "errors.SettingsError.of('topics.checkpoints', 'is not compacted')",
-            78,
-            "topics.checkpoints: is not compacted\n",
-        ),
+        ("errors.SettingsError.of('log.level', 'is not loud')", 78, "log.level: is not loud\n"),
         ("errors.Unreachable('Kafka did not answer')", 69, "Kafka did not answer\n"),
         ("errors.FatalFault('the producer is gone')", 75, "the producer is gone\n"),
         ("errors.Stopped", 0, ""),
