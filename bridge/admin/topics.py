@@ -6,7 +6,7 @@ And the commands that grant the bridge's user what it needs and nothing else, as
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
@@ -72,10 +72,7 @@ def look(settings: Settings, admin: TopicAdmin) -> list[Row]:
 
 
 def apply(settings: Settings, admin: TopicAdmin) -> list[Row]:
-    """Create the missing topics. Raises ``SettingsError`` when Kafka refuses one, ``Unreachable``.
-
-    Nothing is created while another topic does not fit: a person must correct the settings first.
-    """
+    """Create the missing topics, unless another one does not fit. Raises ``SettingsError``, ``Unreachable``."""
     rows, planned = look(settings, admin), plan(settings)
     if not is_ok(rows):
         return rows
@@ -96,17 +93,16 @@ def acl_commands(settings: Settings, principal: str | None = None) -> list[str]:
     if settings.kafka.security_protocol not in {None, "plaintext"}:
         begin += ["--command-config", "admin.properties"]
     begin += ["--add", "--allow-principal", user]
-    return [shlex.join([*begin, *rule]) for rule in _rules(settings)]
-
-
-def _rules(settings: Settings) -> Iterator[list[str]]:
     planned, create = plan(settings), ("Create",) if settings.topics.create else ()
-    yield _rule((*_DATA, *create), "topic", *(each.name for each in planned if not each.compacted))
-    yield _rule((*_CHECKPOINTS, *create), "topic", *(each.name for each in planned if each.compacted))
-    yield _rule(("Read",), "group", group_of(settings.namespace))
+    rules = [
+        _rule((*_DATA, *create), "topic", *(each.name for each in planned if not each.compacted)),
+        _rule((*_CHECKPOINTS, *create), "topic", *(each.name for each in planned if each.compacted)),
+        _rule(("Read",), "group", group_of(settings.namespace)),
+    ]
     if settings.delivery.guarantee == "exactly_once":
         ids = _rule(("Write",), "transactional-id", transactional_ids_of(settings.namespace))
-        yield [*ids, "--resource-pattern-type", "prefixed"]
+        rules.append([*ids, "--resource-pattern-type", "prefixed"])
+    return [shlex.join([*begin, *rule]) for rule in rules]
 
 
 def _rule(operations: tuple[str, ...], kind: str, *names: str) -> list[str]:

@@ -6,7 +6,7 @@ import errno
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from bridge import __version__
 from bridge.cli.standard_streams import exit_at_once, open_missing, print_error
@@ -48,7 +48,7 @@ def main() -> None:
         if isinstance(error, OSError) and error.errno in _NO_ROOM:
             print_error(f"the output cannot be written: {error.strerror}")
             exit_at_once(EXIT_FATAL)  # Python would try to write the rest, and fail again
-        _report_bug(error, debug=_wants_traceback(arguments))
+        _report_bug(error, arguments)
         sys.exit(EXIT_BUG)
 
 
@@ -62,11 +62,14 @@ def _handle_signals_of_start() -> None:
     signal.signal(signal.SIGTERM, lambda *_: os._exit(EXIT_OK))
 
 
-def _report_bug(error: Exception, *, debug: bool) -> None:
-    """Print one line, without the error's own text, which may contain a secret."""
+def _report_bug(error: Exception, arguments: Sequence[str]) -> None:
+    """Print one line, without the error's own text, which may contain a secret; a traceback if the level is debug."""
     import traceback
 
-    if debug:
+    # The settings are not used, because the bug may be in reading them.
+    text = " ".join(arguments).lower()
+    is_option = any(words in text for words in ("--log-level debug", "--log-level=debug", "log.level=debug"))
+    if is_option or os.environ.get("MIX_BRIDGE_LOG__LEVEL", "").lower() == "debug":
         print_error("".join(traceback.format_exception(error)).rstrip())
     frames = traceback.extract_tb(error.__traceback__)
     place = f" in {frames[-1].name} ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
@@ -74,10 +77,3 @@ def _report_bug(error: Exception, *, debug: bool) -> None:
         f"mix-bridge {__version__}: a bug: {type(error).__name__}{place}; please report it with the command and the"
         " traceback that --log-level debug adds (look it over for secrets)"
     )
-
-
-def _wants_traceback(arguments: Sequence[str], environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether the log level is debug; the settings are not used, because the bug may be in reading them."""
-    text = " ".join(arguments).lower()
-    is_option = any(words in text for words in ("--log-level debug", "--log-level=debug", "log.level=debug"))
-    return is_option or environ.get("MIX_BRIDGE_LOG__LEVEL", "").lower() == "debug"

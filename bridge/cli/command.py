@@ -104,10 +104,7 @@ def command(
     more: tuple[int, ...] = (),
     **of_typer: Any,  # noqa: ANN401 - the arguments of `Typer.command`
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Add a function to the commands; ``more``: exit codes with their common meaning.
-
-    A function with a parameter ``options`` gets the settings options.
-    """
+    """Add a command, with the settings options if it has ``options``; ``more``: codes with their common meaning."""
 
     def add(function: Callable[..., Any]) -> Callable[..., Any]:
         has_settings = "options" in inspect.signature(function).parameters

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -175,7 +176,7 @@ def test_show_masks_every_secret(mix_bridge, tmp_path):
     assert f"http.token = **********  (from {tmp_path / 'secrets' / 'http__token'})" in plain.stdout.splitlines()
 
 
-def shown(mix_bridge, words, **env):
+def shown(mix_bridge: Any, words: str, **env: str) -> Any:
     """The settings that the command with these words prints."""
     done = mix_bridge(*words.split(), "--json", **env)
     assert done.returncode == 0

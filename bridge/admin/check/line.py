@@ -70,10 +70,7 @@ def chosen(text: str) -> frozenset[Part]:
 
 
 def is_wanted(line: Line, parts: AbstractSet[Part]) -> bool:
-    """Return whether a line belongs to these parts.
-
-    A failed connection to Kafka belongs to each part that needs one.
-    """
+    """Return whether a line belongs to these parts; a failed connection to Kafka belongs to each that needs one."""
     subject = line.subject.partition(" ")[0]
     part = _BY_SUBJECT.get(subject) or Part(subject)
     return part in parts or (part is Part.KAFKA and line.state is State.FAILED and not parts.isdisjoint(ON_KAFKA))

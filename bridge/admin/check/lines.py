@@ -42,17 +42,13 @@ def topic_line(
         hint = f"grant Describe on it to the bridge's user, or name another topic ({planned.key})"
         return Line(f"topic {planned.name}", State.FAILED, "the bridge may not describe it", hint)
     topic = found[planned.name]
-    if topic is None:
-        return _missing(planned, objections.get(planned.name), create=settings.topics.create)
-    return _existing(planned, topic, settings)
-
-
-def _missing(planned: TopicPlan, objection: str | None, *, create: bool) -> Line:
+    if topic is not None:
+        return _existing(planned, topic, settings)
     subject = f"topic {planned.name}"
-    if not create:
+    if not settings.topics.create:
         hint = f"create it, set topics.create = true, or name another one ({planned.key})"
         return Line(subject, State.FAILED, "does not exist, and topics.create is false", hint)
-    if objection is not None:
+    if (objection := objections.get(planned.name)) is not None:
         hint = "correct topics.partitions, topics.replication_factor or topics.config, or grant Create to the bridge"
         return Line(subject, State.FAILED, f"does not exist, and Kafka would not create it: {objection}", hint)
     copies = planned.replication_factor or "the brokers' number of"

@@ -87,10 +87,7 @@ def is_behind(one: Checkpoint, stored: StoredCheckpoint) -> bool:
 
 
 def epoch_floors(log: CheckpointLog, partitions: int, epoch: int) -> list[Edit]:
-    """Keep the highest epoch of forgotten sessions in each partition, unless it has as high a one.
-
-    A forgotten session may belong to any of them: nothing but this epoch is known of it.
-    """
+    """Keep the highest epoch of forgotten sessions in each partition: one that comes back may belong to any of them."""
     value = encode_forgotten(epoch, 0)  # by no owner of a shard
     lower = (partition for partition in range(partitions) if log.owners.forgotten_epoch(partition) < epoch)
     return [Edit(FORGOTTEN_KEY, None, (Write(partition, value),)) for partition in lower]
@@ -146,10 +143,7 @@ def remove(topic: CheckpointsTopic, key: bytes, partition: int) -> list[Edit]:
 
 
 def move_misplaced(topic: CheckpointsTopic) -> list[Edit]:
-    """Move every checkpoint in a wrong partition to the partition of its key.
-
-    Forgotten sessions may belong to other partitions by now too.
-    """
+    """Move every checkpoint to the partition of its key; forgotten sessions may belong to other ones by now too."""
     edits = []
     for stored in topic.log.stored_checkpoints().values():
         furthest = stored.furthest

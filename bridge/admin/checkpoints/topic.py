@@ -21,7 +21,7 @@ from bridge.kafka.group import GroupDescription, GroupMember, describe_group, me
 from bridge.kafka.record_sender import RecordSender
 from bridge.kafka.topic_admin import TopicAdmin
 from bridge.kafka.topic_reader import offset_ranges
-from bridge.kafka.topics import TopicDescription, TopicPlan, examine, needed_bytes, plan
+from bridge.kafka.topics import TopicDescription, examine, needed_bytes, plan
 from bridge.settings.naming import group_of
 from bridge.sharding.restore_progress import add_record, checkpoint_record
 
@@ -83,11 +83,7 @@ class CheckpointsTopic:
             raise Refused(f"{REFUSED} {why}. {stop}") from unknown
 
     def write(self, edits: Sequence[Edit]) -> None:
-        """Write all edits; return when Kafka has acknowledged each record.
-
-        Within an edit, each record is acknowledged before the next one is sent. Raises `Unreachable`, or
-        `SettingsError` if Kafka refuses a record.
-        """
+        """Write all edits, each record after the one before is acknowledged. Raises `Unreachable`, `SettingsError`."""
         sender = RecordSender(self.access.config, _described(self.access).max_message_bytes)
         for turn in zip_longest(*(edit.writes for edit in edits)):
             for edit, write in zip(edits, turn, strict=True):
@@ -191,7 +187,13 @@ def _described(access: KafkaAccess, *, create: bool = False) -> TopicDescription
     found = admin.existing([planned]).get(planned.name)
     if found is None and create and access.settings.topics.create:
         admin.create([planned])
-        found = _retried(lambda: _visible(admin, planned), _VISIBLE_WITHIN)
+
+        def visible_now() -> TopicDescription:
+            if (created := admin.existing([planned]).get(planned.name)) is None:
+                raise Unreachable(f"Kafka: {planned.name} was created, but is not visible yet")
+            return created
+
+        found = _retried(visible_now, _VISIBLE_WITHIN)
     if found is None:
         raise SettingsError.of(
             "topics.checkpoints",
@@ -200,11 +202,4 @@ def _described(access: KafkaAccess, *, create: bool = False) -> TopicDescription
         )
     if create and (mistakes := examine(planned, found, needed_bytes(access.settings)).mistakes):
         raise SettingsError(mistakes)
-    return found
-
-
-def _visible(admin: TopicAdmin, planned: TopicPlan) -> TopicDescription:
-    found = admin.existing([planned]).get(planned.name)
-    if found is None:
-        raise Unreachable(f"Kafka: {planned.name} was created, but is not visible yet")
     return found

@@ -191,10 +191,7 @@ class Import:
 
     @classmethod
     def plan(cls, export: Export, topic: CheckpointsTopic) -> Import:
-        """Compare the export with the topic.
-
-        The positions continue in a new epoch: the old one may contain records that were published after the export.
-        """
+        """Compare with the topic. A new epoch each: the old one may contain records published after the export."""
         edits, already, behind, now_ms = [], 0, [], unix_ms()
         stored_checkpoints = topic.log.stored_checkpoints()
         for one in export.checkpoints:

@@ -81,10 +81,7 @@ class Endpoint:
         return f"{'https' if self.tls else 'http'}://{host}:{self.port}{self.prefix}"
 
     def request(self, path: str, token: str | None, timeout: float, body: bytes | None = None) -> Response:
-        """Send a GET, or a PUT with a JSON body. Raises ``ConnectionLost``.
-
-        Also raises ``SettingsError`` when the daemon's certificate cannot be read.
-        """
+        """Send a GET, or a PUT with JSON. Raises ``ConnectionLost``, or ``SettingsError`` about its certificate."""
         context = None if self.certificate is None else own_context(self.certificate)
         transport, url = Transport(timeout, timeout, tls=context), self.url + path
         headers = request_headers(dict, _HEADERS | {"authorization": None if token is None else f"Bearer {token}"})
@@ -152,14 +149,13 @@ def _answer(endpoint: Endpoint, token: str | None, timeout: float, deadline: Dea
         is_foreign = lost.kind in {EndKind.BROKEN, EndKind.TOO_LARGE}
         why = ("something else listens there: " if is_foreign else "") + lost.detail
         return [Replica(endpoint.url, Outcome.AWAY, why)]
-    failing = tuple(_reason(each) for each in tables(ready.get("checks")) if each.get("ok") is False)
-    return [Replica(endpoint.url, Outcome.ANSWERED, None, status, ready.get("ok") is True, failing)]
-
-
-def _reason(check: Mapping[str, Any]) -> str:
-    """Why a check failed; behind the parent of several workers with the name of the worker."""
-    worker, detail = str(check.get("name")).partition(":")[0], str(check.get("detail"))
-    return f"{worker}: {detail}" if worker.startswith("worker-") else detail
+    failing = []
+    for each in tables(ready.get("checks")):
+        if each.get("ok") is False:
+            # Behind the parent of several workers, the name of the check begins with that of the worker.
+            worker, detail = str(each.get("name")).partition(":")[0], str(each.get("detail"))
+            failing.append(f"{worker}: {detail}" if worker.startswith("worker-") else detail)
+    return [Replica(endpoint.url, Outcome.ANSWERED, None, status, ready.get("ok") is True, tuple(failing))]
 
 
 class _TokenRejected(Exception):

@@ -34,7 +34,12 @@ def parts(
     found = members(replicas)
     sessions = ranked(found, rates)
     by_url = {member.url: member for member in found}
-    notes = [note for each in replicas for note in _failures(each, by_url.get(each.url))]
+    notes = []
+    for replica in replicas:
+        if (member := by_url.get(replica.url)) is None:
+            notes.append(_line(f"{replica.url.partition('://')[2]}: {replica.error or ''}", _BAD))
+        elif not member.ready:
+            notes += [_line(f"{member.name}: {each}", _WARNING) for each in member.failing]
     notes += [_line(each, _WARNING, 2 * _MAX_ERROR) for each in warnings(found)]
     yield _summary(replicas, found, sessions, rates)
     yield ""
@@ -57,14 +62,6 @@ def parts(
 
 def _line(text: str, style: str, limit: int = _MAX_ERROR) -> Text:
     return Text(shortened(visible(text), limit), style)
-
-
-def _failures(replica: Replica, member: Member | None) -> Iterator[Text]:
-    """Why a replica does not answer or is not ready."""
-    if member is None:
-        yield _line(f"{replica.url.partition('://')[2]}: {replica.error or ''}", _BAD)
-    elif not member.ready:
-        yield from (_line(f"{member.name}: {each}", _WARNING) for each in member.failing)
 
 
 def _summary(

@@ -204,10 +204,7 @@ class JsonOutput(Output):
 
 
 def json_line(event: Event) -> str:
-    """Return one line: the fields of the event, and its data as JSON with its digits and order unchanged.
-
-    Data that is no JSON is in ``text`` instead of ``data``.
-    """
+    """Return the fields of an event, and its data with digits and order unchanged; data that is no JSON as ``text``."""
     fields = {name: getattr(event, name) for name in _FIELDS}
     fields["time"] = rfc3339(round(event.time.timestamp() * 1000))
     if event.dead_letter is not None:

@@ -57,10 +57,7 @@ class TailRequest:
 
 
 class Tail:
-    """One run of the command. Thread rule: one thread.
-
-    Raises ``SettingsError`` without such a topic, and ``Unreachable``, also when Kafka goes away for 30 s.
-    """
+    """One run, on one thread. Raises ``SettingsError``, and ``Unreachable`` also if Kafka goes away for 30 s."""
 
     def __init__(
         self,

@@ -62,7 +62,6 @@ class EpochAccount:
     """Numbers behind a higher one in the place of their first record: consumers that follow the rule drop them."""
     replays: NumberSet = field(default_factory=NumberSet)
     """Numbers that a replay of dead letters sent."""
-    lowest: int = 0
     highest: int = 0
     records: int = 0
     repeats: int = 0
@@ -77,7 +76,6 @@ class EpochAccount:
             self.repeats += 1
             return False
         self.highest = max(self.highest, sequence)
-        self.lowest = min(self.lowest or sequence, sequence)
         return True
 
 

@@ -43,10 +43,7 @@ class TopicRead:
 
 
 def audit(access: KafkaAccess, only: frozenset[bytes] | None, since_ms: int | None, progress: Progress) -> Audit:
-    """Read all topics of the settings. Raises ``SettingsError``, ``Unreachable``, ``FatalFault``.
-
-    ``since_ms`` excludes older events, dead letters and gaps, but no statement.
-    """
+    """Read all topics; ``since_ms`` excludes no statement. Raises ``SettingsError``, ``Unreachable``, `FatalFault`."""
     reading = Audit(access, Ledger(only), progress)
     reading.read(since_ms)
     return reading

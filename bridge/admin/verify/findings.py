@@ -139,7 +139,7 @@ def _judge_epoch(account: SessionAccount, number: int, *, is_over: bool) -> Epoc
     superseded = is_over and stated is not None
     return EpochVerdict(
         epoch=number,
-        first=epoch.lowest or None,
+        first=next((first for first, _ in epoch.present.spans()), None),
         last=epoch.highest or None,
         stated=stated,
         required=required,
