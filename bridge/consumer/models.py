@@ -1,7 +1,7 @@
 """The events of the Mix contract (0.8.1) as frozen dataclasses, for consumers that want types.
 
 Python names are in snake case: ``toolCallId`` is ``tool_call_id``. Members that a class does not list, because the
-server is newer, are in ``Event.json()``.
+server is newer, are in ``Event.json()``. The bridge makes the schemas that it validates from these classes.
 """
 
 from __future__ import annotations
