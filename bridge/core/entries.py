@@ -42,7 +42,6 @@ class Message(Protocol):
 
     def topic(self) -> str | None:
         """Its topic."""
-        ...
 
 
 class Listener(Protocol):
@@ -50,11 +49,9 @@ class Listener(Protocol):
 
     def acknowledged(self, entry: Entry, /) -> None:
         """All records of the entry are in Kafka."""
-        ...
 
     def failed(self, entry: Entry, error: object, message: Message, /) -> Stage:
         """One record of the entry failed; returns the stage that follows from the error."""
-        ...
 
 
 class Entry:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 
 from structlog.stdlib import get_logger
 
@@ -70,14 +69,6 @@ class IdlePlaces:
         return chosen
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """The sessions that should run, and the number of those above the limit."""
-
-    chosen: tuple[str, ...]
-    left_out: int
-
-
 def select(  # noqa: PLR0913 - the sources in order of precedence
     configured: Iterable[str],
     checkpointed: Iterable[str],
@@ -86,15 +77,15 @@ def select(  # noqa: PLR0913 - the sources in order of precedence
     running: AbstractSet[str],
     cooling_down: AbstractSet[str],
     limit: int,
-) -> Selection:
-    """Merge the sources, each session once, up to ``limit``.
+) -> tuple[list[str], int]:
+    """Merge the sources, each session once, up to ``limit``. Also returns the number of those above it.
 
     A running session keeps its place, even when it is not listed. ``cooling_down``: sessions that ended a short while
     ago and are not started again yet.
     """
     wanted = dict.fromkeys([*running, *configured, *checkpointed, *listed])
     ordered = [session for session in wanted if session in running or session not in cooling_down]
-    return Selection(tuple(ordered[:limit]), max(0, len(ordered) - limit))
+    return ordered[:limit], max(0, len(ordered) - limit)
 
 
 class OwnedPart:
@@ -147,7 +138,7 @@ class ServerSessions:
             unfinished = [each for each in unfinished if each not in idle]
             resting = [each for each in resting if each in known]
             listed = (*(each for each in listed if each not in idle), *resting)
-        selection = select(
+        chosen, left_out = select(
             self._part.of("configured", settings.sessions, owned),
             unfinished,
             listed,
@@ -155,8 +146,8 @@ class ServerSessions:
             cooling_down=self._shards.cool_downs.active(name, monotonic(), self._is_unlisted),
             limit=settings.max_sessions,
         )
-        self._report(max(0, selection.left_out - len(resting)))
-        starting = [each for each in selection.chosen if each not in running]
+        self._report(max(0, left_out - len(resting)))
+        starting = [each for each in chosen if each not in running]
         self._idle.started(starting)
         return [SessionKey(name, each) for each in starting]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from types import MappingProxyType
@@ -212,13 +212,6 @@ class Source:
     @property
     def api_transport(self) -> Transport:
         return replace(self._transport, read_timeout=6 * self._transport.connect_timeout)
-
-
-def unreachable_servers(sources: Iterable[Source]) -> str:
-    """Each server with its URL, credentials masked, and why it cannot be reached."""
-    return "; ".join(
-        f"{source.name} at {source.settings.url}: {source.failure or 'no answer yet'}" for source in sources
-    )
 
 
 def tls_context(name: str, server: ServerSettings) -> ssl.SSLContext | None:

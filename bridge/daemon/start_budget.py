@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 
 from bridge.clock import monotonic
-from bridge.daemon.source import Source, unreachable_servers
+from bridge.daemon.source import Source
 from bridge.errors import Unreachable
 
 _REBALANCE = 60.0
@@ -43,7 +43,8 @@ class StartBudget:
         if not asked:
             self.restart()
         elif self.is_used_up() and not any(source.has_answered for source in sources):
+            each = [f"{one.name} at {one.settings.url}: {one.failure or 'no answer yet'}" for one in sources]  # masked
             raise Unreachable(
-                f"no server answered within start_timeout: {unreachable_servers(sources)}"
+                f"no server answered within start_timeout: {'; '.join(each)}"
                 " (check servers.<name>.url and that the server runs; start_timeout=0 waits for ever)"
             )

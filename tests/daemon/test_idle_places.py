@@ -17,7 +17,7 @@ from bridge.core.stream.overlap import OverlapWindow
 from bridge.daemon import server_sessions
 from bridge.daemon.restored_checkpoints import RestoredCheckpoints
 from bridge.daemon.running_sessions import RunningSessions
-from bridge.daemon.server_sessions import OwnedPart, Selection, ServerSessions, select
+from bridge.daemon.server_sessions import OwnedPart, ServerSessions, select
 from bridge.daemon.shard_sessions import ShardSessions
 from bridge.delivery.lease import Lease
 from bridge.mix.listing import DiscoveryRules, SessionSummary, discovered
@@ -176,8 +176,8 @@ def test_discovery_filters_by_kind_and_age(
 
 def test_the_lists_are_merged_in_order_of_precedence() -> None:
     """Running first, then configured, then checkpointed, then listed; each once."""
-    selection = select(["b", "a"], ["c", "a"], ["d", "r"], running={"r"}, cooling_down=set(), limit=10)
-    assert selection == Selection(("r", "b", "a", "c", "d"), 0)
+    found = select(["b", "a"], ["c", "a"], ["d", "r"], running={"r"}, cooling_down=set(), limit=10)
+    assert found == (["r", "b", "a", "c", "d"], 0)
 
 
 @given(
@@ -190,13 +190,13 @@ def test_no_session_is_selected_twice_and_each_is_counted(
     sources: tuple[list[str], list[str], list[str]], running: set[str], cooling_down: set[str], limit: int
 ) -> None:
     """Up to the limit all are chosen, above it they are counted. One that cools down is neither, unless it runs."""
-    selection = select(*sources, running=running, cooling_down=cooling_down, limit=limit)
+    chosen, left_out = select(*sources, running=running, cooling_down=cooling_down, limit=limit)
     wanted = running | (set(chain(*sources)) - cooling_down)
-    assert len(set(selection.chosen)) == len(selection.chosen) == min(limit, len(wanted))
-    assert len(selection.chosen) + selection.left_out == len(wanted)
-    assert set(selection.chosen) <= wanted
+    assert len(set(chosen)) == len(chosen) == min(limit, len(wanted))
+    assert len(chosen) + left_out == len(wanted)
+    assert set(chosen) <= wanted
     if limit >= len(running):
-        assert running <= set(selection.chosen)
+        assert running <= set(chosen)
 
 
 def test_only_the_part_of_a_list_in_owned_shards_is_selected() -> None:

@@ -37,13 +37,6 @@ _SHORT = 64
 """Characters up to which an id and a name are part of the overhead."""
 
 
-def _places(length: int, skipped: Sequence[int]) -> list[int] | None:
-    if not skipped:
-        return None
-    left_out = set(skipped)
-    return [place for place in range(length) if place not in left_out]
-
-
 class Violation(NamedTuple):
     """Why an event breaks the rules: the reason, and one line without payload."""
 
@@ -118,7 +111,7 @@ class Encoder:
         kinds, write, key, epoch_digits = self._kinds, self._write, self._record_key, epoch_text(epoch)
         time, received_ms = "", -1
         records: list[Record] = []
-        skipped: list[int] = []
+        skipped: set[int] = set()
         dead_letters: list[str] = []
         size = length = 0
         for event in events:
@@ -145,7 +138,7 @@ class Encoder:
                 else:
                     record = self._encode_unusual(event, kind, violation, epoch, sequence + 1)
             if record is None:
-                skipped.append(length - 1)
+                skipped.add(length - 1)
                 size += _SKIPPED_OVERHEAD
                 continue
             sequence += 1
@@ -155,7 +148,8 @@ class Encoder:
                 dead_letters.append(record[5])
             if size >= most_bytes:
                 break
-        return Encoded(records, _places(length, skipped), length, last_event_id, size, counts_of(records), dead_letters)
+        places = [place for place in range(length) if place not in skipped] if skipped else None
+        return Encoded(records, places, length, last_event_id, size, counts_of(records), dead_letters)
 
     def _encode_unusual(
         self, event: Event, kind: _Kind, violation: Violation | None, epoch: int, sequence: int
