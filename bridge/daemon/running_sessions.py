@@ -60,6 +60,7 @@ class RunningSession:
         worker, publisher, counters = self.worker, self.publisher, self.worker.stream.counters
         position, acknowledged = publisher.position, publisher.acknowledged
         event_at, byte_at = counters.last_event_at, worker.last_byte_at
+        trouble = f"waiting for the response head: {NO_HEAD_HINT}" if worker.awaits_head(now) else counters.last_error
         # While the epoch before it is still being acknowledged, nothing of the present one is.
         is_present = acknowledged is not None and acknowledged.epoch == position.epoch
         return SessionSnapshot(
@@ -74,15 +75,11 @@ class RunningSession:
             in_flight=publisher.session.pending,
             last_event_age=None if event_at is None else now - event_at,
             last_byte_age=None if byte_at is None else now - byte_at,
-            last_error=publisher.session.trouble or publisher.checkpoints.trouble or self._stream_trouble(now),
+            last_error=publisher.session.trouble or publisher.checkpoints.trouble or trouble,
             counters=self.counters(),
             oldest_unacknowledged_ms=publisher.session.in_flight.oldest_ms,
             lifecycle=publisher.checkpoints.announced,
         )
-
-    def _stream_trouble(self, now: float) -> str | None:
-        is_late = self.worker.awaits_head(now)
-        return f"waiting for the response head: {NO_HEAD_HINT}" if is_late else self.worker.stream.counters.last_error
 
 
 class RunningSessions:

@@ -135,13 +135,13 @@ class ShardSessions:
         """Remove the sessions that have ended and start their cool-downs."""
         self._departing = {key: worker for key, worker in self._departing.items() if worker.is_alive}
         for each in self.running.all():
-            if each.has_ended and not self.refusals.holds(each) and not self._is_restarting(each):
+            if not each.has_ended or self.refusals.holds(each):
+                continue
+            is_restarting = each.key in self._suspended or each.publisher.session.must_restart is not None
+            if not is_restarting:
                 self._remove(each)
                 if each.worker.state is State.REFUSED:
                     self.cool_downs.cancel([each.key])
-
-    def _is_restarting(self, session: RunningSession) -> bool:
-        return session.key in self._suspended or session.publisher.session.must_restart is not None
 
     def _remove(self, session: RunningSession) -> None:
         key, shard = session.key, session.lease.shard

@@ -83,7 +83,8 @@ class ClaimWriter:
 
     def prepare(self) -> IdempotentProducer:
         """Return a producer that is ready; it replaces one that Kafka may have forgotten, or that Kafka refused."""
-        if self._is_idle and (self._was_refused or self._clock() - self._used_at > _STALE):
+        is_idle = not any(each.is_awaited for each in self._written.values())
+        if is_idle and (self._was_refused or self._clock() - self._used_at > _STALE):
             self._producer = None
         if self._producer is None:
             self._was_refused, self._used_at = False, self._clock()
@@ -153,10 +154,6 @@ class ClaimWriter:
             self._written.clear()
             self._producer.abandon()
             self._producer = None
-
-    @property
-    def _is_idle(self) -> bool:
-        return all(each.is_acknowledged or each.retry_at < inf for each in self._written.values())
 
     def _report(self, shard: int, attempt: _Attempt, error: ProduceError | None, message: Any) -> None:  # noqa: ANN401 - of the client
         if error is None:

@@ -225,7 +225,7 @@ class JoinCheck:
         except Unreachable as away:
             log.debug("the group cannot be read", detail=str(away))  # other parts report that Kafka is away
             return False
-        group, now = self._group(), monotonic()
+        group, now = look_at_group(settings.config, settings.group, settings.topic, _TIMEOUT), monotonic()
         topics = frozenset[str]() if group is None else foreign_topics(group, settings.topic, settings.instance)
         if topics:
             # Dead processes stay members for a while, also those that were started with other settings.
@@ -236,6 +236,3 @@ class JoinCheck:
         if isinstance(found, MemberMetadata):
             raise mixed(settings.namespace, self._own.guarantee, found)
         return found and (duplicate is None or duplicate.is_gone(group, members, now))
-
-    def _group(self) -> GroupDescription | None:
-        return look_at_group(self._settings.config, self._settings.group, self._settings.topic, _TIMEOUT)

@@ -121,7 +121,9 @@ class Membership:
                     self._renew()
             self._release_all()
         finally:
-            self._leave()
+            self._leases.close()
+            if not self._aborted.is_set():
+                self._consumer.close(self._leases.released(monotonic()))
 
     def _join(self) -> None:
         JoinCheck(self._settings, self._consumer, self._metadata).wait(self._stopped, self._poll)
@@ -253,8 +255,6 @@ class Membership:
     def on_committed(self, heartbeat: int, *, is_member: bool) -> None:
         self.proofs.answered(heartbeat, is_member=is_member)
 
-    # The end
-
     def _release_all(self) -> None:
         self._leases.shut_down(monotonic())
         while not self._leases.is_shut_down(monotonic()) and not self._aborted.is_set():
@@ -263,8 +263,3 @@ class Membership:
         end = monotonic() + _LAST_COMMIT
         while not self.proofs.is_settled and monotonic() < end and not self._aborted.is_set():
             self._poll(_TURN)
-
-    def _leave(self) -> None:
-        self._leases.close()
-        if not self._aborted.is_set():
-            self._consumer.close(self._leases.released(monotonic()))

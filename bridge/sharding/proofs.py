@@ -78,11 +78,9 @@ class Proofs:
         elapsed = now - self._sent_at
         if self._sent:
             return elapsed >= _ANSWER_TIMEOUT * self._interval
-        is_wanted = self._wanted_since > self._proven_at
-        return elapsed >= (self._least_pause() if is_wanted else self._interval)
-
-    def _least_pause(self) -> float:
-        return 0.0 if self._proven_at == self._sent_at else self._pause
+        if self._wanted_since <= self._proven_at:
+            return elapsed >= self._interval
+        return self._proven_at == self._sent_at or elapsed >= self._pause
 
     def sent(self, heartbeat: int, now: float) -> None:
         self._sent[heartbeat] = self._sent_at = now

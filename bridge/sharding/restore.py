@@ -146,7 +146,9 @@ class ShardReader:
 
     def _read(self) -> None:
         self._claims.turn()
-        self._sort(self._poll())
+        # While everything is restored: few turns, however many records come.
+        is_restored = all(each.log is None for each in self._restores.values())
+        self._sort(self._open().poll(_BATCH, _POLL, fill=is_restored))
         self._progress.check(self._restores)
         for shard in self._progress.held_up:
             self._claim_again(shard, self._restores[shard])
@@ -158,10 +160,6 @@ class ShardReader:
         is_unread = any(self._claims.is_unread(shard, end, self._timeout / 2) for shard, end in ends.items())
         if is_unread and self._progress.must_renew(self._restores):
             raise Unreachable("Kafka has more records than the client reads")
-
-    def _poll(self) -> Sequence[KafkaMessage]:
-        # While everything is restored: few turns, however many records come.
-        return self._open().poll(_BATCH, _POLL, fill=all(each.log is None for each in self._restores.values()))
 
     def _sort(self, messages: Sequence[KafkaMessage]) -> None:
         for message in messages:
@@ -179,7 +177,9 @@ class ShardReader:
         if shard is None or restore is None:
             return
         if (error := message.error()) is not None:
-            self._note_error(shard, restore, in_words(error))
+            if restore.error != in_words(error):
+                restore.error = in_words(error)
+                log.warning("a shard cannot be read at present: retrying", shard=shard, error=restore.error)
             return
         stored = stored_record(message)
         record = checkpoint_record(stored)
@@ -258,8 +258,6 @@ class ShardReader:
             restore.claimed_at = monotonic()
             self._claims.write(shard, restore.claim)
 
-    # The client
-
     def _open(self) -> PartitionReader:
         if self._reader is None:
             self._reader = PartitionReader(self._config, FOLLOWING)
@@ -281,13 +279,6 @@ class ShardReader:
                 for shard, each in self._restores.items()
             }
         )
-
-    # Errors
-
-    def _note_error(self, shard: int, restore: Restore, error: str) -> None:
-        if restore.error != error:
-            restore.error = error
-            log.warning("a shard cannot be read at present: retrying", shard=shard, error=error)
 
     def _why(self, shard: int, restore: Restore) -> str:
         missing = self._claims.missing(shard) or restore.error

@@ -94,15 +94,12 @@ def _laid_out(text: str) -> Iterator[str]:
             yield "" if last in _OPENS else _line(depth - 1)
         elif last in _OPENS or last in {"item", "member"}:
             yield _line(depth)
-        yield _spaced(kind, token.strip(" \t\n\r"))
+        text = token.strip(" \t\n\r")
+        yield f"{text[:-1].rstrip()}: " if kind == "key" else text
 
 
 def _line(depth: int) -> str:
     return "\n" + "  " * min(depth, _DEEPEST_INDENT)
-
-
-def _spaced(kind: str, token: str) -> str:
-    return f"{token[:-1].rstrip()}: " if kind == "key" else token
 
 
 def _grammar_violation(text: str) -> str | None:

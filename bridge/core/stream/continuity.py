@@ -90,8 +90,6 @@ class Continuity:
         """Whether the server has sent an event with an id."""
         return self._facts.has_ids
 
-    # A connection begins
-
     def begin(self, window: OverlapWindow, *, is_used: bool, cursor: str | None = None) -> tuple[str, list[Action]]:
         """The id to send for the next connection, and the actions before it.
 
@@ -177,8 +175,6 @@ class Continuity:
             actions += facts.announce("gap", "start_id_unknown", UNKNOWN_START)
         self._signal(Signal.OPENED)
         return actions
-
-    # Events
 
     def refuses(self, events: Sequence[Event]) -> bool:
         """Whether the first events of a connection show that the server gives no ids, and the settings refuse that."""

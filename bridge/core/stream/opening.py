@@ -44,8 +44,6 @@ class Opening:
         self._following = following
         self._start_check = start_check
 
-    # Nothing is known
-
     def judge_new(self, events: Sequence[Event], actions: list[Action]) -> Verdict:
         """The session's first event ever: ``attached`` is announced, and claims nothing about events before it."""
         if self._is_start_unknown(events[0]) or self._facts.is_used:
@@ -111,8 +109,6 @@ class Opening:
         else:
             actions += facts.announce(kind, reason, detail, to=first.id)
 
-    # Without overlap
-
     def judge_believed(self, events: Sequence[Event], actions: list[Action]) -> Verdict:
         """Without overlap: events with the requested id that are known come from an inclusive replay."""
         facts = self._facts
@@ -143,8 +139,6 @@ class Opening:
         actions += self._facts.start_epoch("gap", "forgotten", detail, None, to=events[0].id, missing=missing)
         self._facts.ids.last = None
         return events
-
-    # Known events
 
     def judge_replay(self, events: Sequence[Event], actions: list[Action]) -> Verdict:
         """Known events must come first, in order."""
@@ -261,8 +255,6 @@ class Opening:
         actions += facts.start_epoch("gap", *loss, None, to=events[0].id)
         facts.ids.last = None
         return events
-
-    # The next id
 
     def judge_next_id(self, events: Sequence[Event], actions: list[Action]) -> Verdict:
         """No earlier id is known: only the next id proves that nothing is missing, or the known events themselves."""
