@@ -2,14 +2,14 @@
 
 One session of one bridge for each behaviour: they must not touch one another. At the end each is compared with the
 server's journal by a consumer that follows the rule; what the server itself took away from everybody is left out.
+What needs one interruption only is in test_interruptions.py.
 """
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -32,12 +32,6 @@ class Stage:
     namespace: str
     mix: MixServer
     bridge: Bridge
-    missed: dict[str, set[int]] = field(default_factory=dict)
-    """Sequences that the server has, and did not send."""
-
-    def newest(self, name: str) -> int:
-        """The newest id: the server tells each session of the others that are made, so all have more than they said."""
-        return int(self.mix.journal()[name][-1].id)
 
     def say(self, name: str, count: int) -> None:
         """So many events more, all of them on their way to a reader."""
@@ -79,43 +73,8 @@ class Stage:
         """Requests of its stream so far."""
         return len(self.mix.requests(path="/stream", session=name))
 
-    @contextmanager
-    def away(self, name: str) -> Iterator[None]:
-        """Keep the bridge from the session for a while."""
-        refusal = self.mix.fault("status", status=503, session=name)
-        self.mix.fault("disconnect", session=name)
-        wait_until(lambda: session(self.bridge, name).get("state") != "streaming", what=f"{name} away", interval=0.02)
-        yield
-        self.mix.clear(refusal)
-
 
 Act = Callable[[Stage, str], None]
-
-
-def true(stage: Stage, name: str) -> None:
-    """Cut often, resumed each time."""
-    for _ in range(3):
-        stage.cut(name)
-        stage.say(name, 4)
-        stage.caught_up(name)
-    assert [one.kind for one in stage.records(name)] == ["attached", *["resumed"] * 3]
-    assert {one.reason for one in stage.records(name)[1:]} == {"replay_proved"}
-
-
-def evicted(stage: Stage, name: str) -> None:
-    """Its buffer moved on while the bridge was away: a gap, with the number of what is missing."""
-    last = stage.newest(name)
-    with stage.away(name):
-        stage.say(name, 20)
-        stage.mix.fault("evict", keep=5, session=name)
-    gap = stage.wait_recorded(name, "attached", "gap")[-1]
-    assert (gap.data["missing"], gap.data["from_last_event_id"], gap.data["to_last_event_id"]) == (
-        15,
-        str(last),
-        str(last + 16),
-    )
-    assert gap.sequence == last
-    assert int(gap.data["new_epoch"]) > gap.epoch
 
 
 def fresh_ids(stage: Stage, name: str) -> None:
@@ -124,58 +83,6 @@ def fresh_ids(stage: Stage, name: str) -> None:
     stage.say(name, 5)
     stage.caught_up(name)
     assert "reset" in [one.kind for one in stage.records(name)] or stage.records(name)[-1].kind == "resumed"
-
-
-def fresh_and_empty(stage: Stage, name: str) -> None:
-    """Restarted, and all forgotten: ids from 1, for other events."""
-    last = stage.newest(name)
-    stage.mix.fault("restart", ids="fresh", history="forget", session=name)
-    stage.say(name, 4)
-    stage.caught_up(name)
-    record = stage.records(name)[1]
-    assert (record.kind, record.reason) in {("reset", "ids_started_over"), ("gap", "not_replayed")}
-    assert record.data["from_last_event_id"] == str(last)
-
-
-def fresh_and_grown(stage: Stage, name: str) -> None:
-    """The same, and its new ids are beyond ours before we ask: those from 1 count too."""
-    with stage.away(name):
-        stage.mix.fault("restart", ids="fresh", history="forget", session=name)
-        stage.say(name, 30)
-    stage.caught_up(name)
-    assert [one.kind for one in stage.records(name)] == ["attached", "reset", "resumed"]
-
-
-def restarted(stage: Stage, name: str) -> None:
-    """Restarted with its ids and its history."""
-    stage.mix.fault("restart", session=name)
-    stage.say(name, 5)
-    stage.caught_up(name)
-    assert {one.kind for one in stage.records(name)[1:]} == {"resumed"}
-
-
-def live_only(stage: Stage, name: str) -> None:
-    """The header is ignored: what was said meanwhile is lost. ``connected`` may have had an id in between."""
-    last = stage.mix.journal()[name][-1].sequence
-    stage.missed[name] = set(range(last + 1, last + 8))
-    with stage.away(name):
-        fault = stage.mix.fault("replay", start="live", session=name)
-        stage.say(name, 7)
-    wait_until(lambda: session(stage.bridge, name)["state"] == "streaming", what="a stream", interval=0.02)
-    stage.say(name, 3)
-    gap = stage.wait_recorded(name, "attached", "gap")[-1]
-    assert gap.data["missing"] in {7, None}
-    stage.mix.clear(fault)
-
-
-def from_the_start(stage: Stage, name: str) -> None:
-    """The header is ignored: everything comes again, and is recognised."""
-    fault = stage.mix.fault("replay", start="oldest", session=name)
-    stage.cut(name)
-    stage.say(name, 3)
-    stage.caught_up(name)
-    stage.mix.clear(fault)
-    assert [(one.kind, one.reason) for one in stage.records(name)[1:]] == [("resumed", "replay_proved")]
 
 
 def left_out(stage: Stage, name: str) -> None:
@@ -201,17 +108,6 @@ def lost_for_all(stage: Stage, name: str) -> None:
     gap = stage.wait_recorded(name, "gap", "gap")[-1]
     assert gap.data["missing"] == 2
     assert stage.connections(name) == connections + 1
-
-
-def own_ids(stage: Stage, name: str) -> None:
-    """``connected`` uses an id that no replay repeats: no false gap, and no jump over events to replay."""
-    fault = stage.mix.fault("own_ids", ids="fresh", session=name)
-    for _ in range(3):
-        stage.cut(name)
-        stage.say(name, 3)
-        stage.caught_up(name)
-    assert {one.kind for one in stage.records(name)[1:]} == {"resumed"}
-    stage.mix.clear(fault)
 
 
 def shared_ids(stage: Stage, name: str, size: int = 3) -> None:
@@ -242,32 +138,8 @@ def some_ids(stage: Stage, name: str) -> None:
     assert "new_epoch" not in gap.data
 
 
-def opaque_ids(stage: Stage, name: str) -> None:
-    """Any text is an id."""
-    stage.mix.fault("ids", scheme="uuid", session=name)
-    stage.say(name, 3)
-    stage.caught_up(name)
-    for _ in range(2):
-        stage.cut(name)
-        stage.say(name, 3)
-        stage.caught_up(name)
-    assert [one.reason for one in stage.records(name)][-1] == "replay_proved"
-
-
-def refused(stage: Stage, name: str) -> None:
-    """Refusals, with and without an id: the position stays."""
-    stage.mix.fault("status", status=410, session=name, times=3)
-    stage.mix.fault("disconnect", session=name)
-    assert stage.wait_recorded(name, "resumed")[-1].reason == "replay_proved"
-    stage.say(name, 2)
-    stage.caught_up(name)
-
-
-ACTS: tuple[Act, ...] = (
-    *(true, evicted, fresh_ids, fresh_and_empty, fresh_and_grown, restarted, live_only, from_the_start, left_out),
-    *(lost_for_all, own_ids, shared_ids, some_ids, opaque_ids, refused),
-)
-UNTOUCHED = {"true", "restarted", "left_out", "own_ids", "shared_ids"}
+ACTS: tuple[Act, ...] = (fresh_ids, left_out, lost_for_all, shared_ids, some_ids)
+UNTOUCHED = {"left_out", "shared_ids"}
 """These sessions keep their first epoch."""
 
 
@@ -290,7 +162,7 @@ def test_each_behaviour_of_a_server_is_announced_and_nothing_is_missed(
             for end in (bridge.terminate, bridge.kill):
                 _restarted(stage, names, end)
             assert bridge.terminate() == 0
-        lost = {name: mix.lost(name) | stage.missed.get(name, set()) for name in names}
+        lost = {name: mix.lost(name) for name in names}
         proof = prove(kafka, [f"{namespace}.events"], mix.journal(), new_epochs=True, lost=lost)
         _judge(stage, names, proof.follower.by_key())
     verified = command(["verify", "--json"], settings(kafka, namespace, "http://unknown.invalid"))

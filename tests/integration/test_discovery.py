@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bridge.clock import rfc3339, unix_ms
 from tests.support.mix import MixServer, prove
 from tests.support.scene import session, settings, started, status, texts, wait_acknowledged, wait_logged
 from tests.support.scripted_mix import Feed, listing, scripted_mix
@@ -28,46 +27,6 @@ def test_a_new_session_is_bridged_at_once_when_an_event_announces_it(
         prove(kafka, [f"{namespace}.events"], mix.journal())
 
 
-def test_nothing_of_a_session_discovered_late_is_missed(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """Sessions that had events before the bridge started, or before a poll listed them."""
-    with MixServer(tmp_path / "mix", "--sessions", 0, *SILENT) as mix:
-        mix.post("/control/sessions", {"id": "early", "rate": 0})
-        mix.post("/control/sessions/early/burst", {"count": 30})
-        with started(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
-            wait_acknowledged(bridge, "early", 30)
-            mix.post("/control/sessions", {"id": "later", "rate": 0})
-            mix.post("/control/sessions/later/burst", {"count": 30})
-            wait_acknowledged(bridge, "later", 30)
-            assert bridge.terminate() == 0
-        prove(kafka, [f"{namespace}.events"], mix.journal())
-
-
-def test_only_configured_sessions_are_bridged_when_discovery_is_off(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """The server is never polled for its sessions."""
-    with scripted_mix() as mix:
-        mix.serve({"a": Feed(3), "b": Feed(3), "c": Feed(3)})
-        more = {"servers.local.discover": False, "servers.local.sessions": ["a", "c"]}
-        with started(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:
-            wait_acknowledged(bridge, "a", 3)
-            wait_acknowledged(bridge, "c", 3)
-            assert bridge.terminate() == 0
-        assert ({each.session for each in mix.asked}, mix.lists) == ({"a", "c"}, 0)
-    assert texts(kafka, namespace, "b") == []
-
-
-def test_configured_sessions_are_bridged_besides_the_listed_ones(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """A configured session need not be listed; one that is both has one connection."""
-    with scripted_mix() as mix:
-        mix.list("a", "b")
-        mix.streams = {"a": Feed(1), "b": Feed(1), "hidden": Feed(1)}
-        more = {"servers.local.sessions": ["hidden", "a"]}
-        with started(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:
-            for each in ("a", "b", "hidden"):
-                wait_acknowledged(bridge, each, 1)
-            assert bridge.terminate() == 0
-        assert sorted(each.session for each in mix.asked) == ["a", "b", "hidden"]
-
-
 def test_subagents_are_bridged_only_with_include_subagents(kafka: str, namespace: str, tmp_path: Path) -> None:
     """Even if the server lists them always."""
     with scripted_mix() as mix:
@@ -82,23 +41,6 @@ def test_subagents_are_bridged_only_with_include_subagents(kafka: str, namespace
             assert bridge.terminate() == 0
         with started(tmp_path / "2", chosen | {"servers.local.include_subagents": True}) as bridge:
             wait_acknowledged(bridge, "helping", 1)
-
-
-def test_old_sessions_are_not_discovered(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """``created_within`` accepts sessions of unknown age, and does not apply to configured sessions."""
-    with scripted_mix() as mix:
-        mix.listed = [
-            listing("old", createdAt=rfc3339(unix_ms() - 7_200_000)),
-            listing("fixed", createdAt=rfc3339(unix_ms() - 7_200_000)),
-            listing("young", createdAt=rfc3339(unix_ms() - 60_000)),
-            listing("ageless", createdAt=None),
-        ]
-        mix.streams = {name: Feed(1) for name in ("old", "fixed", "young", "ageless")}
-        more = {"servers.local.created_within": "1h", "servers.local.sessions": ["fixed"]}
-        with started(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:
-            for each in ("young", "fixed", "ageless"):
-                wait_acknowledged(bridge, each, 1)
-            assert session(bridge, "old") == {}
 
 
 def test_sessions_above_the_limit_are_logged_as_an_error(kafka: str, namespace: str, tmp_path: Path) -> None:
@@ -119,25 +61,6 @@ def test_sessions_above_the_limit_are_logged_as_an_error(kafka: str, namespace: 
             gone.push("session_deleted", '{"type":"session_deleted","sessionId":"s0"}')
             wait_acknowledged(bridge, "s3", 1)
             wait_until(lambda: status(bridge)["servers"]["local"]["not_bridged"] == 1, 10, "one left out")
-
-
-def test_an_invalid_list_ends_no_session(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """A page instead of a list, and invalid entries: running sessions continue, valid entries are used."""
-    with scripted_mix() as mix:
-        mix.list("a")
-        feed = Feed(1)
-        mix.streams = {"a": feed, "b": Feed(1)}
-        with started(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
-            wait_acknowledged(bridge, "a", 1)
-            mix.list_answer = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 2\r\n\r\nhi"
-            assert wait_logged(bridge, "discovery failed")["level"] == "warning"
-            feed.add(1)
-            wait_acknowledged(bridge, "a", 2)
-            mix.listed = [{"id": 7}, listing("b"), "nonsense"]
-            mix.list_answer = None
-            wait_acknowledged(bridge, "b", 1)
-            assert wait_logged(bridge, "2 of 3 listed sessions skipped")["level"] == "warning"
-            assert session(bridge, "a")["state"] == "streaming"
 
 
 def test_several_servers_in_one_daemon(kafka: str, namespace: str, tmp_path: Path) -> None:

@@ -122,31 +122,6 @@ def test_events_before_the_first_one_without_an_id_are_kept(kafka: str, namespac
     assert [b'"sseid"' in (one.record.value or b"") for one in got] == [True, False, True]
 
 
-def test_a_server_without_ids_can_be_accepted(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """``accept``: each reconnect is said to be unresumable and begins a new epoch, a restart too."""
-    with scripted_mix() as mix:
-
-        def bare(peer: Peer) -> None:
-            send(peer, [block(None, "content", content(len(mix.asked)))])
-            if len(mix.asked) > 2:
-                peer.hold()
-
-        mix.serve({"a": bare})
-        chosen = settings(kafka, namespace, mix.url, {"servers.local.without_ids": "accept"})
-        with started(tmp_path, chosen) as bridge:
-            wait_until(lambda: len(mix.asked) == 3, 10, "two reconnects")
-            wait_acknowledged(bridge, "a", 1)
-            wait_until(lambda: len(accepted(kafka, namespace, "a")) == 3, 10, "three records", 0.1)
-            assert wait_logged(bridge, "unresumable")["session"] == "a"  # repeats are counted in one line
-            assert 'mix_bridge_unresumable_total{server="local"} 2.0' in bridge.get("/metrics").text
-            assert bridge.terminate() == 0
-            bridge.start()
-            wait_until(lambda: len(accepted(kafka, namespace, "a")) == 4, 10, "a fourth record", 0.1)
-    got = accepted(kafka, namespace, "a")
-    assert [one.sequence for one in got] == [1, 1, 1, 1]
-    assert len({one.epoch for one in got}) == 4
-
-
 def test_an_id_that_http_cannot_carry_is_not_sent(kafka: str, namespace: str, tmp_path: Path) -> None:
     """The next request resumes after the last one that can be sent, and the replay proves itself all the same."""
     strange = b"id: \x01 strange \nevent: content\ndata: " + content("strange").encode() + b"\n\n"
@@ -169,24 +144,6 @@ def test_an_id_that_http_cannot_carry_is_not_sent(kafka: str, namespace: str, tm
         assert mix.ids_of("a")[:3] == ["0", "1", "1"]
     assert texts(kafka, namespace, "a") == ["1", "strange", "3"]
     assert len({one.epoch for one in accepted(kafka, namespace, "a")}) == 1
-
-
-def test_ids_are_opaque_text(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """Any text comes back as it was: in the header as UTF-8, in ``sseid``, in the checkpoint."""
-    exotic = "ключ/\U0001f511;a=b \"'\\ %0a"
-    with scripted_mix() as mix:
-
-        def script(peer: Peer) -> None:
-            send(peer, [block(exotic, "content", content(1)), *contents(2)] if len(mix.asked) == 1 else contents(2))
-            if len(mix.asked) > 1:
-                peer.hold()
-
-        mix.serve({"a": script})
-        with started(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
-            wait_until(lambda: len(mix.asked) == 2, 10, "a reconnect")
-            wait_checkpoint(kafka, namespace, "a", lambda one: one["overlap"]["after"] == exotic)
-            assert bridge.terminate() == 0
-        assert mix.ids_of("a")[1] == exotic
 
 
 def test_an_event_without_data_moves_the_position_alone(kafka: str, namespace: str, tmp_path: Path) -> None:

@@ -19,7 +19,6 @@ import pytest
 from confluent_kafka import Consumer
 
 from bridge.clock import monotonic
-from bridge.demo.embedded_kafka import EmbeddedKafka
 from bridge.errors import EXIT_FATAL, EXIT_OK, EXIT_SETTINGS
 from tests.support.processes import spawn
 from tests.support.repository import REPOSITORY
@@ -453,21 +452,3 @@ def test_partitions_beyond_the_shards_are_logged_and_ignored(topics: Topics) -> 
 def test_a_recreated_topic_keeps_its_owners(topics: Topics) -> None:
     assert topics.member.proofs_between(topics.gone[1], monotonic())
     assert topics.member.lines("lost") == []
-
-
-def test_an_embedded_kafka_has_one_member_that_owns_all(tmp_path: Path) -> None:
-    """Its group cannot be described."""
-    with EmbeddedKafka() as kafka:
-        assert kafka.create_topic("checkpoints") == len(SHARDS)
-        orders = {
-            "bootstrap": kafka.bootstrap_servers,
-            "group": "mix.bridge",
-            "topic": "checkpoints",
-            "partitions": len(SHARDS),
-            "session_timeout": 6.0,
-        }
-        member = Process(tmp_path, "alone", orders)
-        assert member.wait_owns(len(SHARDS)) == SHARDS
-        member.wait(lambda process: process.lines("proof"), "a proof")
-        member.send(signal.SIGTERM)
-        assert member.ended() == EXIT_OK

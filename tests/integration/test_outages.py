@@ -101,20 +101,3 @@ def test_a_refused_token_is_visible_without_a_session_too(kafka: str, namespace:
             wait_logged(bridge, "discovery failed", "401")
             assert check(bridge, "servers")["ok"] is False
             assert bridge.get("/readyz").status == 503
-
-
-def test_a_server_that_lost_its_events_is_followed_from_its_new_start(
-    kafka: str, namespace: str, tmp_path: Path
-) -> None:
-    """It restarts without its replay buffer: the new events are bridged, the records before stay as they were."""
-    first, second = Feed(5), Feed(0)
-    with scripted_mix() as mix:
-        mix.serve({"a": first})
-        with started(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
-            wait_acknowledged(bridge, "a", 5)
-            mix.streams = {"a": second}
-            second.add(8)
-            first.cut()
-            wait_acknowledged(bridge, "a", 8)
-            assert bridge.terminate() == 0
-    assert texts(kafka, namespace, "a") == [str(number) for number in range(1, 9)]

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 
-import pytest
-
-from tests.fakes.raw_server import CHUNKED, Peer, answer, chunk
+from tests.fakes.raw_server import CHUNKED, answer
 from tests.support.scene import (
     accepted,
     events,
@@ -25,65 +22,12 @@ from tests.support.scripted_mix import (
     Feed,
     block,
     content,
-    contents,
     cut,
     scripted_mix,
-    send,
     stream,
 )
 from tests.support.scripted_mix import status as answering
 from tests.support.waiting import wait_until
-
-NO_CONTENT = b"HTTP/1.1 204 Nothing\r\nConnection: close\r\n\r\n"
-
-
-@pytest.mark.parametrize("gone", [answer(404), NO_CONTENT], ids=["404", "204"])
-def test_a_session_that_stays_gone_ends_and_resumes_when_listed_again(
-    kafka: str, namespace: str, tmp_path: Path, gone: bytes
-) -> None:
-    """Three tries and ``gone_after``; the checkpoint says ended; listed again, it resumes at its position."""
-    with scripted_mix() as mix:
-        feed = Feed(3)
-        mix.serve({"a": feed})
-        with started(tmp_path, settings(kafka, namespace, mix.url, {"servers.local.gone_after": "300ms"})) as bridge:
-            wait_acknowledged(bridge, "a", 3)
-            before = len(mix.asked)
-            mix.list()
-            mix.streams = {"a": lambda peer: peer.send(gone)}
-            feed.cut()
-            ended = wait_checkpoint(kafka, namespace, "a", lambda one: one["state"] == "ended")
-            assert len(mix.asked) - before >= 3
-            assert (ended["last_event_id"], ended["sequence"]) == ("3", 3)
-            wait_until(lambda: not session(bridge, "a"), 10, "its end")
-            polls = mix.lists
-            wait_until(lambda: mix.lists > polls + 1, 10, "a list without it")
-            feed.add(2)
-            mix.serve({"a": feed})
-            wait_acknowledged(bridge, "a", 5)
-            wait_checkpoint(kafka, namespace, "a", lambda one: one["state"] == "active" and one["sequence"] == 5)
-            assert mix.ids_of("a")[-1] == "2"
-            assert bridge.terminate() == 0
-    assert [one.sequence for one in accepted(kafka, namespace, "a")] == [1, 2, 3, 4, 5]
-    assert len({one.epoch for one in accepted(kafka, namespace, "a")}) == 1
-
-
-def test_a_session_that_is_gone_for_a_moment_continues(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """One 404, as from a proxy during a deployment, does not end it."""
-    with scripted_mix() as mix:
-        feed, refusals = Feed(2), iter([answer(404), answer(404)])
-
-        def flickering(peer: Peer) -> None:
-            refusal = next(refusals, None) if len(mix.asked) > 1 else None
-            feed(peer) if refusal is None else peer.send(refusal)
-
-        mix.serve({"a": flickering})
-        with started(tmp_path, settings(kafka, namespace, mix.url, {"servers.local.gone_after": 0})) as bridge:
-            wait_acknowledged(bridge, "a", 2)
-            feed.cut()
-            feed.add(1)
-            wait_acknowledged(bridge, "a", 3)
-            assert bridge.terminate() == 0
-    assert last_checkpoint(kafka, namespace, "a")["state"] == "active"
 
 
 def test_a_configured_session_that_never_existed_ends_too(kafka: str, namespace: str, tmp_path: Path) -> None:
@@ -192,47 +136,3 @@ def test_a_connection_is_replaced_when_it_is_too_old(kafka: str, namespace: str,
             assert bridge.terminate() == 0
         assert mix.ids_of("a")[:2] == ["0", "1"]
     assert texts(kafka, namespace, "a") == ["1", "2", "3"]
-
-
-def test_a_silent_connection_is_closed(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """No byte for ``read_timeout``: the next connection resumes."""
-    quiet = threading.Event()
-    with scripted_mix() as mix:
-        feed = Feed(2)
-
-        def script(peer: Peer) -> None:
-            if quiet.is_set():
-                feed(peer)
-            else:
-                quiet.set()
-                send(peer, contents(1))
-                peer.hold()
-
-        mix.serve({"a": script})
-        with started(tmp_path, settings(kafka, namespace, mix.url, {"servers.local.read_timeout": "500ms"})) as bridge:
-            wait_acknowledged(bridge, "a", 2)
-            assert wait_logged(bridge, "disconnected", "silent")["level"] == "warning"
-        assert mix.ids_of("a")[:2] == ["0", "0"]
-
-
-def test_an_incomplete_block_before_a_cut_is_not_an_event(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """It is discarded, and read again as a whole."""
-    with scripted_mix() as mix:
-        whole = contents(1, 2)
-
-        def script(peer: Peer) -> None:
-            if len(mix.asked) == 1:
-                peer.send(CHUNKED + chunk(whole[0] + whole[1][:-1]) + b"0\r\n\r\n")
-            else:
-                send(peer, whole)
-                peer.hold()
-
-        mix.serve({"a": script})
-        with started(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
-            wait_acknowledged(bridge, "a", 2)
-            metrics = bridge.get("/metrics").text
-            assert 'mix_bridge_discarded_tails_total{server="local"} 1.0' in metrics
-            assert 'mix_bridge_reconnects_total{server="local"} 1.0' in metrics
-            assert bridge.terminate() == 0
-        assert mix.ids_of("a") == ["0", "0"]
-    assert texts(kafka, namespace, "a") == ["1", "2"]

@@ -16,7 +16,7 @@ from tests.support.repository import REPOSITORY
 from tests.support.rule import understand
 from tests.support.scene import events, texts
 from tests.support.scripted_mix import Feed, ScriptedMix, listing, scripted_mix
-from tests.support.topics import partitions_of, read_topic
+from tests.support.topics import partitions_of
 from tests.support.waiting import TIMEOUT, wait_until
 
 COMMAND = Path(sysconfig.get_path("scripts")) / "mix-bridge"
@@ -66,48 +66,6 @@ def test_without_sessions_all_are_discovered(kafka: str, mix: ScriptedMix, names
     running = run([*arguments, "--set", f"namespace={namespace}"], {}, tmp_path)
     assert events_of(kafka, namespace, 9) == {"agents/a", "agents/b", "agents/c"}
     assert terminated(running) == 0
-
-
-def test_settings_from_toml(kafka: str, mix: ScriptedMix, namespace: str, tmp_path: Path) -> None:
-    """The file named by ``MIX_BRIDGE_CONFIG``."""
-    config = tmp_path / "bridge.toml"
-    config.write_text(f"""
-        namespace = "{namespace}"
-        [servers.eu-west]
-        url = "{mix.url}"
-        sessions = ["b"]
-        discover = false
-        [kafka]
-        bootstrap_servers = "{kafka}"
-        [[topics.routes]]
-        match = "cont*"
-        topic = "{namespace}.texts"
-        [http]
-        port = 0
-    """)
-    running = run(["run"], {"MIX_BRIDGE_CONFIG": str(config)}, tmp_path)
-    wait_until(lambda: len(read_topic(kafka, f"{namespace}.texts")) == 3, 20, "the records", 0.2)
-    assert terminated(running) == 0
-    assert {record.key for record in read_topic(kafka, f"{namespace}.texts")} == {b"eu-west/b"}
-
-
-def test_settings_from_the_environment(kafka: str, mix: ScriptedMix, namespace: str, tmp_path: Path) -> None:
-    """Only variables; those that Kubernetes injects are ignored."""
-    variables = {
-        "MIX_BRIDGE_NAMESPACE": namespace,
-        "MIX_BRIDGE_SERVERS__LOCAL__URL": mix.url,
-        "MIX_BRIDGE_SERVERS__LOCAL__SESSIONS": "a,b",
-        "MIX_BRIDGE_SERVERS__LOCAL__DISCOVER": "false",
-        "MIX_BRIDGE_SERVERS__LOCAL__HEADERS__X_API_KEY": "key-from-variable",
-        "MIX_BRIDGE_KAFKA__BOOTSTRAP_SERVERS": kafka,
-        "MIX_BRIDGE_HTTP__PORT": "0",
-        "MIX_BRIDGE_PORT": "tcp://10.0.0.1:8090",
-        "MIX_BRIDGE_SERVICE_HOST": "10.0.0.1",
-    }
-    running = run(["run"], variables, tmp_path)
-    assert events_of(kafka, namespace, 6) == {"local/a", "local/b"}
-    assert terminated(running) == 0
-    assert {each.headers["x-api-key"] for each in mix.asked} == {b"key-from-variable"}
 
 
 def test_the_stronger_source_wins(kafka: str, mix: ScriptedMix, namespace: str, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import threading
 import time
@@ -136,18 +135,6 @@ def _check_measurements(bridge: Bridge, now: float) -> None:
     for name in ("last_checkpoint_timestamp_seconds", "kafka_last_answer_timestamp_seconds"):
         assert now - TIMEOUT < metric(bridge, name) <= now + 1
     assert metric(bridge, "log_lines_total", level="info") >= 3
-
-
-def test_the_endpoint_needs_its_token(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """As Bearer or as password of Basic; probes need none."""
-    chosen = settings(kafka, namespace, "http://127.0.0.1:9", {"http.token": "open-sesame", "start_timeout": 0})
-    with started(tmp_path, chosen) as bridge:
-        basic = base64.b64encode(b"any:open-sesame").decode()
-        for path in ("/metrics", "/api/status", "/"):
-            assert bridge.get(path).status == 401
-            assert bridge.get(path, {"Authorization": "Bearer open-sesame"}).status == 200
-            assert bridge.get(path, {"Authorization": f"Basic {basic}"}).status == 200
-        assert bridge.get("/livez").status == 200
 
 
 SECRETS = {

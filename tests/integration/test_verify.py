@@ -273,15 +273,6 @@ def test_an_expired_head_is_not_lost_but_a_gap_behind_it_is(kafka: str, namespac
     assert next(one for one in answer.document["topics"] if one["role"] == "events")["is_cut"]
 
 
-def test_expired_dead_letters_do_not_excuse_a_recent_loss(kafka: str, namespace: str) -> None:
-    """Their topic keeps records for a week, so a recent record cannot have expired."""
-    log = Log(kafka, namespace).dead(1, session="old").written()
-    log.remove_before("dead-letters", 1)
-    log._clock = unix_ms()
-    answer = log.events(1, 3).position(3).verify()
-    assert (answer.code, answer.epoch()["lost"]) == (1, [[2, 2]])
-
-
 def test_since_ignores_older_losses(kafka: str, namespace: str) -> None:
     """Later ones are reported."""
     log = Log(kafka, namespace).events(1, 3, 4)

@@ -14,12 +14,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
-import pytest
 import trustme
 
 from tests.fakes.raw_server import Peer, serving
 from tests.support.process import Bridge
-from tests.support.scene import accepted, session, settings, started, texts, wait_acknowledged, wait_logged
+from tests.support.scene import accepted, settings, started, texts, wait_acknowledged
 from tests.support.scripted_mix import Feed, ScriptedMix, scripted_mix
 from tests.support.waiting import TIMEOUT, wait_until
 
@@ -115,34 +114,6 @@ def test_a_server_that_requires_a_certificate_works_directly_and_through_a_proxy
             assert bridge.terminate() == 0
         assert len(tunnel.asked) == passed
     assert texts(kafka, namespace, "a") == ["1", "2", "3", "4", "5"]
-
-
-@pytest.mark.parametrize(
-    "missing", [("servers.local.client_cert_file", "servers.local.client_key_file"), ("servers.local.ca_file",)]
-)
-def test_without_its_files_such_a_server_is_unreachable(
-    kafka: str, namespace: str, tmp_path: Path, missing: tuple[str, ...]
-) -> None:
-    """Both the client's certificate and the server's authority are needed."""
-    with mutual_tls(tmp_path) as (mix, files):
-        more = {key: value for key, value in files.items() if key not in missing}
-        with started(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:
-            wait_logged(bridge, "discovery failed", "local")
-            assert session(bridge, "a") == {}
-            assert bridge.get("/readyz").status == 503
-        assert mix.asked == []
-
-
-def test_a_plain_server_works_through_a_proxy(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """All requests go through it, with the whole address."""
-    with scripted_mix() as mix, proxy() as between:
-        mix.serve({"a": Feed(3)})
-        more = {"servers.local.proxy": f"http://me:hunter2@127.0.0.1:{between.port}"}
-        with started(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:
-            wait_acknowledged(bridge, "a", 3)
-            assert bridge.terminate() == 0
-        assert {f"GET {mix.url}/api/sessions".encode(), f"GET {mix.url}/stream".encode()} == set(between.asked)
-        assert between.credentials == {b"Basic " + base64.b64encode(b"me:hunter2")}
 
 
 def test_a_path_in_the_address_and_unusual_ids(kafka: str, namespace: str, tmp_path: Path) -> None:

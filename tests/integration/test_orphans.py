@@ -1,4 +1,4 @@
-"""The shared broker of the tests: its topics can be read, and it ends with its last user."""
+"""What the tests start ends with them, even if they are killed: processes, and the shared broker."""
 
 from __future__ import annotations
 
@@ -7,40 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from confluent_kafka import Producer
-
 from tests.support.broker import answering
 from tests.support.repository import REPOSITORY
-from tests.support.topics import create_topic, end_offsets, partitions_of, read_topic
-from tests.support.waiting import TIMEOUT, wait_until
-
-
-def produce(bootstrap: str, topic: str, *values: bytes) -> None:
-    """Produce and wait for every acknowledgement."""
-    producer = Producer({"bootstrap.servers": bootstrap, "log_level": 2})
-    errors: list[object] = []
-    for value in values:
-        producer.produce(topic, value, key=b"k", headers={"h": b"1"}, on_delivery=lambda error, _: errors.append(error))
-    assert producer.flush(TIMEOUT) == 0
-    assert errors == [None] * len(values)
-
-
-def test_a_topic_is_read_to_its_end_in_order(kafka: str, namespace: str) -> None:
-    """Keys, values, headers and offsets are as produced, in all partitions."""
-    create_topic(kafka, namespace, partitions=3)
-    produce(kafka, namespace, b"1", b"2", b"3")
-    records = read_topic(kafka, namespace)
-    assert [record.value for record in records] == [b"1", b"2", b"3"]
-    assert [record.offset for record in records] == [0, 1, 2]
-    assert {record.key for record in records} == {b"k"}
-    assert records[0].header("h") == "1"
-    assert sum(end_offsets(kafka, namespace).values()) == 3
-
-
-def test_a_missing_topic_is_empty_and_stays_missing(kafka: str, namespace: str) -> None:
-    """To read it does not create it."""
-    assert read_topic(kafka, namespace) == []
-    assert partitions_of(kafka, namespace) == []
+from tests.support.waiting import wait_until
 
 
 def test_the_shared_broker_ends_with_its_last_user_even_if_that_one_is_killed(tmp_path: Path) -> None:
@@ -78,3 +47,31 @@ def _processes_naming(folder: Path) -> list[int]:
         if str(folder).encode() in command:
             found.append(int(entry))
     return found
+
+
+def test_a_process_ends_when_its_parent_ends(tmp_path: Path) -> None:
+    """A killed test run leaves no bridge behind."""
+    code = (
+        "import sys; from pathlib import Path; from tests.support.processes import spawn\n"
+        "child = spawn(['sleep', '300'], log=Path(sys.argv[1])); print(child.pid, flush=True); sys.stdin.read()"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / "log")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=REPOSITORY,
+    )
+    assert parent.stdout is not None
+    child = Path("/proc", parent.stdout.readline().decode().strip())
+    wait_until(lambda: (child / "comm").read_text() == "sleep\n", 10, "the child to run")  # bound to its parent by then
+    parent.kill()
+    parent.communicate()
+    wait_until(lambda: not _is_alive(child), 10, "the child to end")
+
+
+def _is_alive(process: Path) -> bool:
+    """False also for a zombie."""
+    try:
+        return process.joinpath("stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
