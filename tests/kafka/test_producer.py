@@ -63,6 +63,36 @@ def test_a_producer_that_was_abandoned_answers_nothing() -> None:
     assert producer.fatal is None
 
 
+class LateReports:
+    """A client that reports ``outstanding`` records one by one, each to a poll that waits."""
+
+    def __init__(self, report: Callable[[], None], outstanding: int) -> None:
+        self._report = report
+        self._outstanding = outstanding
+
+    def __len__(self) -> int:
+        return self._outstanding
+
+    def purge(self) -> None:
+        """Its thread makes the reports a moment later."""
+
+    def poll(self, timeout: float) -> int:
+        if not timeout:
+            return 0
+        self._report()
+        self._outstanding -= 1
+        return 1
+
+
+def test_the_reports_of_a_producer_that_ends_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fatal error comes before them: a batch that Kafka refused must not count as lost."""
+    producer = IdempotentProducer(SETTINGS, Role.EVENTS)
+    reports: list[str] = []
+    monkeypatch.setattr(producer, "_producer", LateReports(lambda: reports.append("refused"), 2))
+    producer.abandon()
+    assert reports == ["refused", "refused"]
+
+
 def test_only_the_topics_of_the_bridge_must_have_leaders(monkeypatch: pytest.MonkeyPatch) -> None:
     """One partition of somebody else without a leader must not hide a stuck client."""
 
