@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -69,7 +70,8 @@ class SourceValues:
         return replace(self, given=kept)
 
     def values(self) -> dict[Path, Any]:
-        return {path: given.value for path, given in self.given.items()}
+        # Copies: pydantic-settings writes the values below a table into it
+        return {path: copy(given.value) for path, given in self.given.items()}
 
     def _add_table(self, place: Place, table: Mapping[str, Any], origin: str) -> None:
         if place.names is not None and place.names.whole:

@@ -317,6 +317,13 @@ def test_a_single_variable_wins_over_a_table():
     assert loaded({"MIX_BRIDGE_SERVERS__LOCAL": f'{{"url": "{URL}"}}'}).servers["local"].url.public == URL
 
 
+def test_a_mistake_below_an_empty_table_is_one_line():
+    """The table stays empty while the mistake is taken out of the tree."""
+    env = {"MIX_BRIDGE_SERVERS__LOCAL": "{}", "MIX_BRIDGE_SERVERS__LOCAL__URL": "nowhere"}
+    assert mistake(env).startswith("servers.local.url: 'nowhere' does not begin with")
+    assert loaded(env | LOCAL).servers["local"].url.public == URL
+
+
 def test_null_in_json_means_not_given():
     env = {"MIX_BRIDGE_SERVERS": f'{{"local": {{"url": "{URL}", "token": null, "read_timeout": null}}}}'}
     assert loaded(env).servers["local"].read_timeout == 150
