@@ -53,10 +53,6 @@ class CheckpointHistory:
         """Whether the last checkpoint is by a later owner than the one with this token."""
         return self.last is not None and (self.last.fencing_token or 0) > fencing_token
 
-    def after_stale_tombstone(self) -> CheckpointHistory:
-        """The history where a former owner removed the session: the owner must write its checkpoint again."""
-        return replace(self, is_stale=True)
-
     def _with_stale(self, checkpoint: Checkpoint, offset: int) -> CheckpointHistory:
         # If nobody else started an epoch above the writer's, consumers have seen everything up to this checkpoint.
         base = self._base

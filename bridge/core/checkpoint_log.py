@@ -137,7 +137,7 @@ class CheckpointLog:
             self._parse(place, self._unparsed.pop(place))
         history = self._histories.get(key, _EMPTY)
         if history.is_newer_than(fencing_token) and self._is_in_own_partition(place):
-            self._histories[key] = history.after_stale_tombstone()
+            self._histories[key] = replace(history, is_stale=True)  # the owner must write its checkpoint again
         else:
             self._remove(place)
 

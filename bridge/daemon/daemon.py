@@ -11,7 +11,7 @@ from structlog.stdlib import get_logger
 
 from bridge import __version__
 from bridge.clock import Backoff, monotonic, unix_ms
-from bridge.core.snapshot import BridgeSnapshot, Replica
+from bridge.core.snapshot import BridgeSnapshot
 from bridge.daemon.capacity import Reserve, read_fit
 from bridge.daemon.endpoint import http_endpoint, server_tls
 from bridge.daemon.pipeline import Pipeline, make_pipeline
@@ -251,7 +251,6 @@ class Daemon:
             kafka_last_answer_age=None,
             kafka_failure=self._kafka_failure,
             loops=self._loops(),
-            replica=Replica(),
             taken_at_ms=unix_ms(),
             build=self._build,
             settings_sha256=self._settings_sha256,
