@@ -114,8 +114,6 @@ class SessionStream:
         event = self._lifecycle_event("resumed", reason, f"{detail}: a new epoch starts, some events may be repeated")
         self._start_epoch(checkpoint.overlap_window, event)
 
-    # Connections
-
     def next_request_id(self) -> str:
         """The id after which the next connection resumes; may start a new epoch."""
         cursor = self._publisher.position.last_event_id
@@ -223,8 +221,6 @@ class SessionStream:
         event = self._lifecycle_event("ended", reason, detail)
         self._publisher.end(event)
         self._session_log.lifecycle(event, self._continuity.backfilled)
-
-    # Actions
 
     def _perform(self, actions: Sequence[Action]) -> None:
         for action in actions:
