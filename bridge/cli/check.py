@@ -42,7 +42,13 @@ def check(
     """
     if offline and probe is not None:
         raise typer.BadParameter("needs a connection: it cannot be used with --offline", param_hint="--probe")
-    parts = _parts(only, offline=offline)
+    try:
+        parts = ALL if only is None else chosen(only)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--only") from error
+    if offline and only is not None and (connecting := sorted(parts - OFFLINE)):
+        text = f"{', '.join(connecting)} cannot be checked with --offline; allowed: {', '.join(sorted(OFFLINE))}"
+        raise typer.BadParameter(text, param_hint="--only")
     loaded = options.load(to_run=True)
     probed = None if probe is None else _session(probe, loaded)
     from bridge.admin.kafka_access import waiting
@@ -73,17 +79,6 @@ def check(
             state = typer.style(f"{line['state']:<8}", fg=_COLOURS[line["state"]])
             typer.echo(state + visible(text), color=False if "NO_COLOR" in os.environ else None)
     raise typer.Exit(EXIT_OK if ok else EXIT_FOUND)
-
-
-def _parts(only: str | None, *, offline: bool) -> frozenset[Part]:
-    try:
-        found = ALL if only is None else chosen(only)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--only") from error
-    if offline and only is not None and (connecting := sorted(found - OFFLINE)):
-        text = f"{', '.join(connecting)} cannot be checked with --offline; allowed: {', '.join(sorted(OFFLINE))}"
-        raise typer.BadParameter(text, param_hint="--only")
-    return found
 
 
 def _session(probe: str, loaded: Loaded) -> SessionKey:

@@ -191,6 +191,29 @@ def _servers(texts: list[str]) -> Mapping[str, str]:
     return servers
 
 
+def seconds_of(text: str) -> float:
+    """Parse ``--for``: a duration of more than 0."""
+    from bridge.settings.quantities import parse_duration
+
+    try:
+        seconds = parse_duration(text)
+    except ValueError:
+        seconds = 0.0
+    if not seconds:
+        raise typer.BadParameter(f"{text!r} is not a duration: use 10s, 2m or plain seconds, more than 0")
+    return seconds
+
+
+def since_option(help_text: str) -> Any:  # noqa: ANN401 - typer declares its options as Any
+    """Return the option ``--since`` of a command."""
+    return typer.Option(metavar="TIME", parser=since_in_past, help=help_text)
+
+
+def for_option(help_text: str) -> Any:  # noqa: ANN401 - as above
+    """Return the option ``--for`` of a command, in seconds."""
+    return typer.Option("--for", metavar="DURATION", parser=seconds_of, help=help_text)
+
+
 def session_parser(allowed: str, alone: Callable[[str], bool] = lambda _: False) -> Callable[[str], str]:
     """A parser of SERVER/ID; ``alone(text)``: a text without a slash is allowed too."""
 

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bridge import __version__
+from bridge.cli import exit_if_unread
 from bridge.cli.command import JsonFlag, SettingsOptions, UrlOption, console, print_all, print_json
-from bridge.cli.standard_streams import exit_if_unread
 from bridge.errors import EXIT_FOUND, EXIT_OK, EXIT_SETTINGS, EXIT_UNREACHABLE, SettingsError
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from bridge.cli.command import (
     print_all,
     print_json,
     session_parser,
-    since_in_past,
+    since_option,
 )
 from bridge.cli.help import WITH_KAFKA, group
 from bridge.core.records.record import Reason
@@ -64,10 +64,7 @@ _Reason = Annotated[
         help=f"Only this one: {', '.join(_REASONS[:-1])} or {_REASONS[-1]}.",
     ),
 ]
-_Since = Annotated[
-    int | None,
-    typer.Option(metavar="TIME", parser=since_in_past, help="Only those received since: 24h, or 2026-01-31T18:00:00Z."),
-]
+_Since = Annotated[int | None, since_option("Only those received since: 24h, or 2026-01-31T18:00:00Z.")]
 
 
 def _select(

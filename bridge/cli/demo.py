@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bridge.cli.command import SettingsOptions, print_json
-from bridge.cli.standard_streams import exit_at_once, exit_if_unread, print_error
+from bridge.cli import exit_at_once, exit_if_unread, print_error
+from bridge.cli.command import SettingsOptions, for_option, print_json
 from bridge.errors import EXIT_FATAL, EXIT_FOUND, EXIT_OK, BridgeError
 
 if TYPE_CHECKING:
@@ -24,28 +24,10 @@ _SCREEN_TIMEOUT = 10
 """Seconds from a signal to the end of the process if the signal is not noticed: drawing normally takes milliseconds."""
 
 
-def seconds_of(text: str) -> float:
-    """Parse ``--for``: a duration of more than 0."""
-    from bridge.settings.quantities import parse_duration
-
-    try:
-        seconds = parse_duration(text)
-    except ValueError:
-        seconds = 0.0
-    if not seconds:
-        raise typer.BadParameter(f"{text!r} is not a duration: use 10s, 2m or plain seconds, more than 0")
-    return seconds
-
-
 def demo(
     *,
     context: typer.Context,
-    seconds: Annotated[
-        float | None,
-        typer.Option(
-            "--for", metavar="DURATION", parser=seconds_of, help="End after this time, for example 10s or 2m."
-        ),
-    ] = None,
+    seconds: Annotated[float | None, for_option("End after this time, for example 10s or 2m.")] = None,
     sessions: Annotated[int, typer.Option(min=1, max=200, help="Agent sessions at the start.")] = 4,
     rate: Annotated[float, typer.Option(min=0.1, max=1000, help="Events per second of each session.")] = 10.0,
     seed: Annotated[int, typer.Option(help="The same seed gives the same events.")] = 1,

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bridge.cli import exit_at_once
 from bridge.cli.command import SettingsOptions
-from bridge.cli.standard_streams import exit_at_once
 from bridge.errors import EXIT_OK
 
 if TYPE_CHECKING:

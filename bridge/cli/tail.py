@@ -7,17 +7,13 @@ import signal
 import sys
 from enum import Enum
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from bridge.cli.command import SettingsOptions, TypeOption, session_parser, since_in_past
-from bridge.cli.demo import seconds_of
-from bridge.cli.standard_streams import exit_if_unread
+from bridge.cli import exit_if_unread
+from bridge.cli.command import SettingsOptions, TypeOption, for_option, session_parser, since_option
 from bridge.errors import EXIT_OK
-
-if TYPE_CHECKING:
-    from bridge.admin.tail.tail import Tail
 
 
 class Role(Enum):
@@ -51,19 +47,13 @@ def tail(
     ] = None,
     type_: TypeOption = None,
     topic: Annotated[Role, typer.Option(help="Which topics. Those of routes belong to the events.")] = Role.EVENTS,
-    since: Annotated[
-        int | None,
-        typer.Option(metavar="TIME", parser=since_in_past, help="Begin there: 10m, or 2026-01-31T12:00:00Z."),
-    ] = None,
+    since: Annotated[int | None, since_option("Begin there: 10m, or 2026-01-31T12:00:00Z.")] = None,
     last: Annotated[int | None, typer.Option(min=0, help="Begin with the newest N records.")] = None,
     grep: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Only records with this text in their data or error.")
     ] = None,
     count: Annotated[int | None, typer.Option(min=1, help="End after N records.")] = None,
-    seconds: Annotated[
-        float | None,
-        typer.Option("--for", metavar="DURATION", parser=seconds_of, help="End after this time: 30s or 2m."),
-    ] = None,
+    seconds: Annotated[float | None, for_option("End after this time: 30s or 2m.")] = None,
     format_: Annotated[Format, typer.Option("--format", help="Lines, JSON Lines, or the values of the records.")] = (
         Format.TEXT
     ),
@@ -86,6 +76,7 @@ def tail(
     from bridge.admin.tail.lines import TailFilter
     from bridge.admin.tail.output import JsonOutput, Output, RawOutput, TextOutput, is_reader_gone
     from bridge.admin.tail.tail import Tail, TailRequest, topics_of
+    from bridge.admin.text import counted
 
     request = TailRequest(
         topics=topics_of(access.settings, topic.value),
@@ -107,7 +98,13 @@ def tail(
             run.run()
         except KeyboardInterrupt:
             run.finish()
-        _summarize(run)
+        if run.foreign:
+            records = counted(run.foreign, "record")
+            _note(f"skipped {records} that the bridge did not write, or another version of it")
+        if run.repeats:
+            _note(f"dropped {counted(run.repeats, 'repeat')}")
+        if not run.shown:
+            _note("no record matched")
     except BrokenPipeError:
         # Python flushes stdout once more when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -121,14 +118,3 @@ def _stop(number: int, frame: FrameType | None) -> None:
 def _note(text: str) -> None:
     sys.stderr.write(f"— {text}\n")
     sys.stderr.flush()
-
-
-def _summarize(run: Tail) -> None:
-    from bridge.admin.text import counted
-
-    if run.foreign:
-        _note(f"skipped {counted(run.foreign, 'record')} that the bridge did not write, or another version of it")
-    if run.repeats:
-        _note(f"dropped {counted(run.repeats, 'repeat')}")
-    if not run.shown:
-        _note("no record matched")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bridge.cli.command import JsonFlag, SettingsOptions, print_all, print_json, session_parser, since_in_past
+from bridge.cli.command import JsonFlag, SettingsOptions, print_all, print_json, session_parser, since_option
 from bridge.errors import EXIT_FOUND, EXIT_OK
 
 
@@ -22,14 +22,7 @@ def verify(
             help="Check only this session. Repeatable.",
         ),
     ] = None,
-    since: Annotated[
-        int | None,
-        typer.Option(
-            metavar="TIME",
-            parser=since_in_past,
-            help="Ignore older records: 24h, or 2026-01-31T12:00:00Z.",
-        ),
-    ] = None,
+    since: Annotated[int | None, since_option("Ignore older records: 24h, or 2026-01-31T12:00:00Z.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Print a row for every session.")] = False,
     as_json: JsonFlag = False,
 ) -> None:

@@ -357,7 +357,7 @@ def test_words_are_completed(mix_bridge, words, found):
 
 SHOW = """
 import os, socket, sys
-from bridge.cli.standard_streams import open_missing
+from bridge.cli import open_missing
 open_missing()
 first = socket.socket()
 names = [os.readlink(f"/proc/self/fd/{number}") for number in range(3)]

@@ -33,11 +33,8 @@ _AWAY = 30.0
 def topics_of(settings: Settings, role: str) -> tuple[str, ...]:
     """Return the topics of a role, without doubles; those of the routes belong to the events."""
     topics = settings.topics
-    by_role: Mapping[str, tuple[str, ...]] = {
-        "events": (topics.events, *(route.topic for route in topics.routes)),
-        "dead-letters": (topics.dead_letters,),
-        "lifecycle": (topics.lifecycle,),
-    }
+    events = (topics.events, *(route.topic for route in topics.routes))
+    by_role = {"events": events, "dead-letters": (topics.dead_letters,), "lifecycle": (topics.lifecycle,)}
     chosen = by_role.values() if role == "all" else [by_role[role]]
     return tuple(dict.fromkeys(topic for group in chosen for topic in group))
 
@@ -68,11 +65,7 @@ class Tail:
         is_gone: Callable[[], bool] = lambda: False,
     ) -> None:
         """``note`` prints one line that is no record; ``is_gone`` says that nobody reads the output any more."""
-        self.shown = 0
-        self.foreign = 0
-        """Records that are no events of the bridge."""
-        self.repeats = 0
-        """Records that the rule for consumers drops."""
+        self.shown = self.foreign = self.repeats = 0
         self._access, self._request, self._output = access, request, output
         self._note, self._is_gone = note, is_gone
         self._rule = Rule()

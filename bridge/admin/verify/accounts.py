@@ -26,7 +26,6 @@ class Place(NamedTuple):
     partition: int
 
 
-BEFORE_ALL = EventSequence(-1, -1)
 AFTER_ALL = EventSequence(10**12, 0)
 
 SERVER_FAULTS = ("gap", "reset", "unresumable")
@@ -136,9 +135,9 @@ class SessionAccount:
         self.newest_epoch = max(self.newest_epoch, event.after.epoch, new_epoch)
 
     def edge(self) -> EventSequence:
-        """Return the number below which missing records may have been removed; `BEFORE_ALL` if none were."""
+        """Return the number below which missing records may have been removed; -1 if none were."""
         within = (self.first_within.get(place, AFTER_ALL) for place in self.cut)
-        return max((min(first, self.first_after) for first in within), default=BEFORE_ALL)
+        return max((min(first, self.first_after) for first in within), default=EventSequence(-1, -1))
 
 
 class Ledger:
