@@ -91,9 +91,8 @@ def _session(probe: str, loaded: Loaded) -> SessionKey:
         raise typer.BadParameter(f"{probe!r} is not SERVER/SESSION", param_hint="--probe")
     if server not in loaded.settings.servers:
         known = ", ".join(sorted(loaded.settings.servers))
-        raise typer.BadParameter(
-            f"{server!r} is not a server of the settings; there are: {known}", param_hint="--probe"
-        )
+        text = f"{server!r} is not a server of the settings; there are: {known}"
+        raise typer.BadParameter(text, param_hint="--probe")
     try:
         return SessionKey(server, session_id(session))
     except ValueError as error:

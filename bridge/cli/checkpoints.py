@@ -200,9 +200,8 @@ def _session_key(key: bytes) -> SessionKey:
 
     session = session_of(key)
     if session is None:
-        raise typer.BadParameter(
-            f"{visible_bytes(key)!r} is not SERVER/SESSION (remove a record with such a key with --partition N)"
-        )
+        advice = "remove a record with such a key with --partition N"
+        raise typer.BadParameter(f"{visible_bytes(key)!r} is not SERVER/SESSION ({advice})")
     return session
 
 

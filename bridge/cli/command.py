@@ -108,9 +108,8 @@ def command(
 
     def add(function: Callable[..., Any]) -> Callable[..., Any]:
         has_settings = "options" in inspect.signature(function).parameters
-        return app.command(cls=described(examples, codes, more), **of_typer)(
-            accepts_settings(function) if has_settings else function
-        )
+        added = accepts_settings(function) if has_settings else function
+        return app.command(cls=described(examples, codes, more), **of_typer)(added)
 
     return add
 
@@ -164,9 +163,8 @@ def since_in_past(text: str, now: Callable[[], int] = unix_ms) -> int:
         try:
             moment = parse_rfc3339(text)
         except ValueError as error:
-            raise typer.BadParameter(
-                f"{text!r} is neither a duration such as 24h nor a time with its offset such as 2026-01-31T12:00:00Z"
-            ) from error
+            allowed = "a duration such as 24h nor a time with its offset such as 2026-01-31T12:00:00Z"
+            raise typer.BadParameter(f"{text!r} is neither {allowed}") from error
     if not 0 <= moment < now():
         raise typer.BadParameter(f"{text!r} is not in the past")
     return moment

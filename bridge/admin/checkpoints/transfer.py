@@ -78,9 +78,8 @@ def position_of(stored: StoredCheckpoint) -> Checkpoint | None:
     if furthest is None:
         return None
     epoch = max(furthest.position.epoch, stored.epoch or 0)
-    return replace(
-        furthest, position=furthest.position._replace(epoch=epoch), fencing_token=None
-    )  # a fencing token belongs to its topic
+    position = furthest.position._replace(epoch=epoch)
+    return replace(furthest, position=position, fencing_token=None)  # a fencing token belongs to its topic
 
 
 def lines(export: Export) -> Iterator[bytes]:
@@ -110,9 +109,8 @@ def parse(content: bytes) -> Export:
             errors.append(f"{place}: {visible(str(one.key))} is in {found[one.key][0]} too")
         found[one.key] = (place, one)
     if len(rows) != header.count:
-        errors.append(
-            f"the header says {header.count} checkpoints, the file has {len(rows)}: it was truncated or joined"
-        )
+        counts = f"the header says {header.count} checkpoints, the file has {len(rows)}"
+        errors.append(f"{counts}: it was truncated or joined")
     if errors:
         more = [f"and {len(errors) - _MAX_ERRORS} more errors"] if len(errors) > _MAX_ERRORS else []
         raise InvalidExport("\n".join([*errors[:_MAX_ERRORS], *more]))
@@ -137,9 +135,8 @@ def _split(content: bytes) -> tuple[Header, Sequence[tuple[str, bytes]]]:
 def _header(text: bytes, place: str) -> Header:
     version = json_object(text).get("version")
     if isinstance(version, int) and version > VERSION:
-        raise InvalidExport(
-            f"{place}: version {version} is newer than this mix-bridge knows ({VERSION}): use a newer one"
-        )
+        newer = f"version {version} is newer than this mix-bridge knows ({VERSION})"
+        raise InvalidExport(f"{place}: {newer}: use a newer one")
     try:
         return Header.model_validate_json(text)
     except ValidationError as error:
