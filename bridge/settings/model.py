@@ -17,8 +17,6 @@ from bridge.settings import checks
 from bridge.settings.server import ServerSettings
 from bridge.settings.values import (
     DURATION,
-    JSON_LIST,
-    LIST,
     LOWER,
     NOT_EMPTY,
     ROWS,
@@ -38,6 +36,7 @@ from bridge.settings.values import (
     Password,
     PrintableText,
     PropertyValue,
+    Texts,
     TopicName,
     Url,
     Workers,
@@ -140,13 +139,9 @@ class EventSettings(Group):
     """`structured` or `binary` CloudEvents, or `raw`."""
     type_prefix: PrintableText = "mix."
     """Prefix of the CloudEvents type."""
-    skip: Annotated[
-        tuple[str, ...],
-        LIST,
-        each(checks.any_text),
-        JSON_LIST,
-        Allowed("a list (JSON or commas) of event types, none twice"),
-    ] = Field((), examples=["thinking,tool_use_parameter_delta"])
+    skip: Annotated[Texts, each(checks.any_text), Allowed("a list (JSON or commas) of event types, none twice")] = (
+        Field((), examples=["thinking,tool_use_parameter_delta"])
+    )
     """Event types that are not published, in addition to `connected` and `heartbeat`."""
     unknown: Annotated[Action, LOWER] = "publish"
     """Action for an event type without a schema."""

@@ -123,21 +123,19 @@ def as_toml() -> str:
     """An example file; it can be used as it is."""
     lines = [_TOML]
     table: Path = ()
-    for _, keys in _sections():
-        for key in keys:
-            if _table(key) != table:
-                table = _table(key)
-                lines += [f"[{dotted(table)}]" if not key.open else f"# [{dotted(table)}]", ""]
-            lines += [*_comment(key), f"{_mark(key)}{_toml_name(key)} = {_toml_value(key)}", ""]
+    for key in (key for _, keys in _sections() for key in keys):
+        if _table(key) != table:
+            table = _table(key)
+            lines += [f"[{dotted(table)}]" if not key.open else f"# [{dotted(table)}]", ""]
+        lines += [*_comment(key), f"{_mark(key)}{_toml_name(key)} = {_toml_value(key)}", ""]
     return "\n".join(lines)
 
 
 def as_env() -> str:
     """An example file for ``docker --env-file`` and systemd's ``EnvironmentFile``; it can be used as it is."""
     lines = [_ENV]
-    for _, keys in _sections():
-        for key in keys:
-            lines += [*_comment(key), f"{_mark(key)}{variable(_example_path(key))}={_example_text(key)}", ""]
+    for key in (key for _, keys in _sections() for key in keys):
+        lines += [*_comment(key), f"{_mark(key)}{variable(_example_path(key))}={_example_text(key)}", ""]
     return "\n".join(lines)
 
 

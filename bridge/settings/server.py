@@ -9,8 +9,6 @@ from pydantic import AfterValidator, Field
 from bridge.settings import checks
 from bridge.settings.values import (
     DURATION,
-    JSON_LIST,
-    LIST,
     LOWER,
     NOT_EMPTY,
     TEXT,
@@ -24,6 +22,7 @@ from bridge.settings.values import (
     HeaderValue,
     OrNone,
     ProxyUrl,
+    Texts,
     Url,
     each,
     read_secret,
@@ -39,11 +38,7 @@ class ServerSettings(Group):
     url: Url = Field(examples=["http://localhost:8088"])
     """URL of a Mix agent server; `run` and `check` require at least one server."""
     sessions: Annotated[
-        tuple[str, ...],
-        LIST,
-        each(checks.session_id),
-        JSON_LIST,
-        Allowed("a list (JSON or commas) of session ids, none twice"),
+        Texts, each(checks.session_id), Allowed("a list (JSON or commas) of session ids, none twice")
     ] = Field((), examples=["8d0f3c,5b1e77"])
     """Ids of sessions that are always bridged."""
     discover: Flag = True

@@ -177,7 +177,6 @@ TEXT = BeforeValidator(as_text)
 LOWER = BeforeValidator(lambda value: as_text(value).strip().lower())
 UPPER = BeforeValidator(lambda value: as_text(value).strip().upper())
 WHOLE = BeforeValidator(_whole_number)
-LIST = BeforeValidator(split_list)
 ROWS = BeforeValidator(_rows)
 NONE = Reader(_none_word, {"const": "none"})
 """The word ``none`` unsets an optional value, so that a stronger source can cancel a weaker one."""
@@ -194,7 +193,7 @@ _JSON_NAME = WithJsonSchema({"type": "string", "pattern": "^[a-zA-Z0-9._-]+$"})
 _JSON_TEXT = WithJsonSchema({"type": "string"})
 _JSON_SECRET = WithJsonSchema({"type": "string", "writeOnly": True})
 _JSON_ADDRESS = WithJsonSchema({"type": "string", "pattern": "^https?://"})
-JSON_LIST = WithJsonSchema(
+_JSON_LIST = WithJsonSchema(
     {"anyOf": [{"type": "array", "items": {"type": "string"}, "uniqueItems": True}, {"type": "string"}]}
 )
 
@@ -204,6 +203,7 @@ _PRINTABLE = Allowed("a text without control characters")
 _URL = "http:// or https:// and host[:port]{}, without query and fragment"
 
 OrNone = Annotated[T | None, NONE]
+Texts = Annotated[tuple[str, ...], BeforeValidator(split_list), _JSON_LIST]
 Flag = Annotated[bool, BeforeValidator(_flag)]
 AnyDuration = Annotated[float, Field(ge=0.001, le=86_400), DURATION]
 FilePath = Annotated[Path, BeforeValidator(_file_path), _JSON_TEXT, Allowed("the path of a readable file")]
@@ -214,7 +214,7 @@ Namespace = Annotated[_Name, AfterValidator(checks.namespace), Allowed("1 to 200
 Instance = Annotated[_Name, AfterValidator(checks.instance), _LONG_NAME]
 TopicName = Annotated[_Name, AfterValidator(checks.topic), _LONG_NAME]
 Brokers = Annotated[
-    str, BeforeValidator(_brokers), JSON_LIST, Allowed("a list (JSON or commas) of host:port, none twice")
+    str, BeforeValidator(_brokers), _JSON_LIST, Allowed("a list (JSON or commas) of host:port, none twice")
 ]
 Url = Annotated[Address, BeforeValidator(Address.parse), TEXT, _JSON_ADDRESS, Allowed(_URL.format("[/path]"))]
 ProxyUrl = Annotated[
