@@ -63,11 +63,10 @@ def look(settings: Settings, admin: TopicAdmin) -> list[Row]:
         state, detail = State.FAILED if line.state is CheckState.FAILED else State.EXISTS, line.detail
         if each in missing and each.name not in objections:
             changes = "".join(f", {key}={value}" for key, value in config.items())
-            copies = each.replication_factor or "the brokers' number"
-            state, detail = State.MISSING, f"partitions: {each.partitions}, replicas: {copies}{changes}"
-        rows.append(
-            Row(each.name, each.key, state, each.partitions, each.replication_factor, config, detail, line.hint)
-        )
+            replicas = each.replication_factor or "the brokers' number"
+            state, detail = State.MISSING, f"partitions: {each.partitions}, replicas: {replicas}{changes}"
+        copies = each.replication_factor
+        rows.append(Row(each.name, each.key, state, each.partitions, copies, config, detail, line.hint))
     return rows
 
 

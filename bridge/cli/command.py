@@ -121,9 +121,8 @@ def accepts_settings(command: Callable[..., Any]) -> Callable[..., Any]:
     the command's name too.
     """
     hints = get_type_hints(command, include_extras=True)
-    shared = {
-        name: hint for name, hint in get_type_hints(SettingsOptions, include_extras=True).items() if name not in hints
-    }
+    every = get_type_hints(SettingsOptions, include_extras=True)
+    shared = {name: hint for name, hint in every.items() if name not in hints}
     replaced = [field.name for field in fields(SettingsOptions) if field.name not in shared]
     lists = {name for name in replaced if any(get_origin(each) is list for each in get_args(get_args(hints[name])[0]))}
     own = [

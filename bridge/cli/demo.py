@@ -50,9 +50,8 @@ def demo(
     from bridge.demo.screen import Screen
 
     try:
-        with Screen(
-            sys.stderr if as_json else sys.stdout, colours=not no_color and "NO_COLOR" not in os.environ
-        ) as screen:
+        out, colours = sys.stderr if as_json else sys.stdout, not no_color and "NO_COLOR" not in os.environ
+        with Screen(out, colours=colours) as screen:
             summary = _run(screen, signals, seconds=seconds, sessions=sessions, rate=rate, seed=seed, chaos=chaos)
     except BridgeError as error:
         print_error(str(error))

@@ -56,9 +56,8 @@ def verdict_on(log: Log) -> SessionVerdict:
     for stated in log.checkpoints:
         ledger.add_checkpoint("c", KEY, stated, tombstone=False)
     for stated in log.closings:
-        ledger.add_lifecycle(
-            "l", KEY, StoredLifecycleEvent(stated, "reset", (None, None), 1, stated.epoch + 1), is_reported=True
-        )
+        reset = StoredLifecycleEvent(stated, "reset", (None, None), 1, stated.epoch + 1)
+        ledger.add_lifecycle("l", KEY, reset, is_reported=True)
     ledger.set_layout(TOPICS, log.horizons)
     for one in log.records:
         numbers = NumberedRecord(one.epoch, one.sequence, one.replayed, one.place is DEAD)
@@ -157,11 +156,8 @@ def follows(records: Sequence[One], numbers: set[tuple[int, int]]) -> set[tuple[
 @given(LOGS)
 def test_a_consumer_of_a_complete_session_misses_no_stated_number(log: Log) -> None:
     log = log._replace(horizons={}, records=[one for one in log.records if not one.replayed])
-    promised = {
-        (stated.epoch, sequence)
-        for stated in [*log.checkpoints, *log.closings]
-        for sequence in range(1, stated.sequence + 1)
-    }
+    stated = [*log.checkpoints, *log.closings]
+    promised = {(each.epoch, number) for each in stated for number in range(1, each.sequence + 1)}
     if verdict_on(log).finding is Finding.COMPLETE:
         assert follows(log.records, promised) == set()
 
@@ -231,9 +227,8 @@ def test_another_partition_excuses_nothing() -> None:
     other = Place("e", 1 - partition_of(KEY, 2))
     ledger.set_layout({"e": 2}, {other: math.inf})
     for number in (1, 3):
-        ledger.add(
-            Place("e", partition_of(KEY, 2)), KEY, 5, NumberedRecord(7, number, replayed=False, dead_letter=False)
-        )
+        own = NumberedRecord(7, number, replayed=False, dead_letter=False)
+        ledger.add(Place("e", partition_of(KEY, 2)), KEY, 5, own)
     (verdict,) = judge(ledger)
     assert verdict.finding is Finding.LOSS
 
@@ -287,10 +282,8 @@ def test_only_requested_sessions_are_judged() -> None:
     ledger.set_layout(TOPICS, {})
     for key in (KEY, b"local/third"):
         ledger.add(EVENTS, key, 1, NumberedRecord(1, 1, replayed=False, dead_letter=False))
-    assert {one.key: one.finding for one in judge(ledger)} == {
-        KEY: Finding.COMPLETE,
-        b"local/other": Finding.UNKNOWN,
-    }
+    found = {one.key: one.finding for one in judge(ledger)}
+    assert found == {KEY: Finding.COMPLETE, b"local/other": Finding.UNKNOWN}
 
 
 def test_all_holes_are_counted_and_the_first_thousand_kept() -> None:

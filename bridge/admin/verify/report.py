@@ -182,9 +182,8 @@ def _topic_line(topic: TopicRead) -> Text:
 
 
 def _table(sessions: Sequence[SessionVerdict]) -> Table:
-    made = table(
-        "VERDICT", "SESSION", "RECORDS", "LOST", "COUNTS", right=("RECORDS", "LOST"), fold=("SESSION", "COUNTS")
-    )
+    numbers, long = ("RECORDS", "LOST"), ("SESSION", "COUNTS")
+    made = table("VERDICT", "SESSION", *numbers, "COUNTS", right=numbers, fold=long)
     for one in sessions:
         lost = one.total("lost")
         made.add_row(
