@@ -72,21 +72,6 @@ def test_an_idle_session_writes_no_checkpoints(kafka: str, namespace: str, tmp_p
     assert len(checkpoints(kafka, namespace)["local/a"]) == 2
 
 
-def test_a_checkpoint_with_only_the_documented_keys_is_accepted(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """Unknown keys of a value, and records whose key begins with #, are ignored."""
-    topic = f"{namespace}.checkpoints"
-    create_topic(kafka, topic, 1, COMPACTED)
-    write(kafka, topic, b"#claim", b"not a claim")
-    write(kafka, topic, b"local/a", encoded("a", term=7, ids=[["1", "ab"]]))
-    with scripted_mix() as mix:
-        mix.serve({"a": Feed(4)})
-        with started(tmp_path, settings(kafka, namespace, mix.url, {"topics.shards": 1})) as bridge:
-            wait_until(lambda: texts(kafka, namespace, "a") == ["3", "4"], 20, "events 3 and 4", 0.1)
-            assert bridge.terminate() == 0
-        assert mix.ids_of("a") == ["2"]
-    assert texts(kafka, namespace, "a") == ["3", "4"]
-
-
 BAD = {
     "garbage": b"\x00\xffnot json",
     "other json": b'{"offset": 12}',
@@ -160,20 +145,6 @@ def test_a_tombstone_forgets_the_session(kafka: str, namespace: str, tmp_path: P
         assert mix.ids_of("a") == ["0", "0"]
     assert [one.sequence for one in map(understand, events(kafka, namespace))] == [1, 2, 1, 2]
     assert len({one.epoch for one in map(understand, events(kafka, namespace))}) == 2
-
-
-def test_a_stale_write_with_an_older_epoch_does_not_count(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """A stopped process may have written after the first checkpoint of the next owner."""
-    topic = f"{namespace}.checkpoints"
-    create_topic(kafka, topic, 1, COMPACTED)
-    write(kafka, topic, b"local/a", encoded("a", epoch=1_700_000_001, last_event_id="1", sequence=0))
-    write(kafka, topic, b"local/a", encoded("a", last_event_id="3", sequence=3))
-    with scripted_mix() as mix:
-        mix.serve({"a": Feed(3)})
-        with started(tmp_path, settings(kafka, namespace, mix.url, {"topics.shards": 1})) as bridge:
-            wait_acknowledged(bridge, "a", 2)
-            assert bridge.terminate() == 0
-        assert mix.ids_of("a") == ["1"]
 
 
 def test_thousands_of_checkpoints_are_restored_quickly(kafka: str, namespace: str, tmp_path: Path) -> None:

@@ -92,24 +92,6 @@ def test_a_refused_position_means_a_new_epoch_from_the_beginning(kafka: str, nam
     assert starts == [("0", 0), ("0", 0)]
 
 
-def test_a_server_without_ids_stops_only_its_own_session(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """``refuse``: nothing of it is published, the error names the setting, the other session continues."""
-    with scripted_mix() as mix:
-        good = Feed(1)
-        mix.serve({"bare": stream(block(None, "content", content(1))), "good": good})
-        with started(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
-            line = wait_logged(bridge, "without ids")
-            assert (line["level"], line["session"]) == ("error", "bare")
-            assert line["setting"] == "servers.local.without_ids"
-            wait_until(lambda: session(bridge, "bare")["state"] == "refused", 10, "its stop")
-            assert "without ids" in session(bridge, "bare")["last_error"]
-            good.add(1)
-            wait_acknowledged(bridge, "good", 2)
-            assert len(mix.ids_of("bare")) == 1
-            assert bridge.terminate() == 0
-    assert texts(kafka, namespace, "bare") == []
-
-
 def test_events_before_the_first_one_without_an_id_are_kept(kafka: str, namespace: str, tmp_path: Path) -> None:
     """A server that gave ids once is one with ids: its later events without any do not stop the session."""
     with scripted_mix() as mix:

@@ -130,18 +130,6 @@ def test_a_graceful_shutdown_delivers_what_was_read(
     assert last["last_event_id"] == str(last["sequence"])
 
 
-def test_a_port_in_use_is_78(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """Before anything is created or bridged. The line names the key and the port."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        chosen = settings(kafka, namespace, f"http://{NOWHERE}", {"http.port": port})
-        bridge = Bridge(tmp_path / "bridge", chosen).start(wait=False)
-        assert bridge.wait() == 78
-    (line,) = bridge.log_text().splitlines()
-    assert line.startswith("http.port: ")
-    assert str(port) in line
-
-
 @pytest.mark.parametrize(
     ("key", "value"),
     [

@@ -27,7 +27,6 @@ from tests.support.scene import (
     texts,
     wait_accepted,
     wait_acknowledged,
-    write,
 )
 from tests.support.scripted_mix import Feed, block, content, contents, scripted_mix, stream
 from tests.support.topics import Read, create_topic, read_topic
@@ -89,41 +88,6 @@ def assert_attributes(attributes: dict[str, Any], record: Read, before: int, sse
     }
 
 
-def test_a_binary_record_is_the_data_and_headers(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """Exactly the data's bytes; attributes as ``ce_`` headers, the data's content type."""
-    before = unix_ms()
-    one_run(kafka, namespace, tmp_path, {"events.format": "binary"}, block("x-7", "content", ODD))
-    (record,) = events(kafka, namespace)
-    assert record.value == ODD.encode()
-    headers = {name: (value or b"").decode() for name, value in record.headers}
-    assert len(headers) == len(record.headers)
-    assert headers.pop("content-type") == "application/json"
-    attributes: dict[str, Any] = {name.removeprefix("ce_"): value for name, value in headers.items()}
-    assert all(name.startswith("ce_") for name in headers)
-    attributes["datacontenttype"] = "application/json"  # in the binary mode it is the content-type header
-    assert_attributes(attributes, record, before, "x-7")
-
-
-def test_a_raw_record_is_the_data_and_where_it_came_from(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """No CloudEvents header; the ``bridge.*`` headers of dead letters without reason and error."""
-    one_run(kafka, namespace, tmp_path, {"events.format": "raw"}, block("x-7", "content", ODD))
-    (record,) = events(kafka, namespace)
-    assert record.value == ODD.encode()
-    headers = {name: (value or b"").decode() for name, value in record.headers}
-    epoch = headers.pop("bridge.epoch")
-    assert re.fullmatch("[0-9]{10}", epoch)
-    assert headers.pop("bridge.received_at").endswith(f".{record.timestamp % 1000:03}Z")
-    assert headers == {
-        "bridge.server": "local",
-        "bridge.session": SESSION,
-        "bridge.event": "content",
-        "bridge.last_event_id": "x-7",
-        "bridge.sequence": f"{epoch}:000000000001",
-        "bridge.bytes": str(len(ODD.encode())),
-        "bridge.sha256": hashlib.sha256(ODD.encode()).hexdigest(),
-    }
-
-
 @pytest.mark.parametrize("form", ["structured", "binary", "raw"])
 def test_what_the_server_sent_arrives_byte_for_byte(kafka: str, namespace: str, tmp_path: Path, form: str) -> None:
     """A lively session of all event types, against the server's own journal."""
@@ -175,22 +139,6 @@ def test_every_kind_of_dead_letter(kafka: str, namespace: str, tmp_path: Path) -
     assert [one.sequence for one in accepted(kafka, namespace, SESSION)] == [5]
 
 
-def test_data_too_large_for_the_reader_is_a_marker_with_its_full_size(
-    kafka: str, namespace: str, tmp_path: Path
-) -> None:
-    """Ten megabytes: the beginning, the size and the digest of all of it; the stream continues."""
-    data = json.dumps({"type": "content", "content": "ü" * 5_000_000}, ensure_ascii=False)
-    one_run(kafka, namespace, tmp_path, {}, block("1", "content", data), *contents(2))
-    (letter,) = events(kafka, namespace, "dead-letters")
-    assert letter.header("bridge.reason") == "oversize"
-    assert letter.header("bridge.bytes") == str(len(data.encode()))
-    assert letter.header("bridge.sha256") == hashlib.sha256(data.encode()).hexdigest()
-    assert letter.value is not None
-    assert 64 * 1024 - 4 < len(letter.value) <= 64 * 1024
-    assert data.encode().startswith(letter.value)
-    assert texts(kafka, namespace, SESSION) == ["2"]
-
-
 def test_only_a_too_large_record_becomes_a_dead_letter(kafka: str, namespace: str, tmp_path: Path) -> None:
     """A topic smaller than ``events.max_bytes``: a warning at the start, one dead letter, none beside it lost."""
     for topic in ("events", "dead-letters"):
@@ -207,19 +155,6 @@ def test_only_a_too_large_record_becomes_a_dead_letter(kafka: str, namespace: st
     assert {letter.header("bridge.last_event_id") for letter in letters} == {"50"}
     assert {letter.header("bridge.bytes") for letter in letters} == {str(len(big))}
     assert set(texts(kafka, namespace, "a")) == {str(number) for number in range(1, 80) if number != 50}
-
-
-def test_bytes_that_are_not_utf8_are_replaced_and_counted(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """As the standard says: U+FFFD, before anything else sees them."""
-    with scripted_mix() as mix:
-        mix.list("a")
-        broken = b'id: 1\nevent: content\ndata: {"type":"content","content":"a\xffb"}\n\n'
-        mix.streams = {"a": stream(broken, *contents(2))}
-        with started(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
-            wait_acknowledged(bridge, "a", 2)
-            assert 'mix_bridge_events_utf8_replaced_total{server="local"}' in bridge.get("/metrics").text
-            assert bridge.terminate() == 0
-    assert texts(kafka, namespace, "a") == ["a\ufffdb", "2"]
 
 
 def test_skipped_events_take_no_number_and_move_the_position(kafka: str, namespace: str, tmp_path: Path) -> None:
@@ -246,26 +181,6 @@ def test_skipped_events_take_no_number_and_move_the_position(kafka: str, namespa
     ]
     assert events(kafka, namespace, "dead-letters") == []
     assert last_checkpoint(kafka, namespace, "a")["last_event_id"] == "6"
-
-
-def test_policies_publish_what_fails_when_asked_to(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """Invalid data that is JSON as it is; data that is no JSON as a JSON string, said to be text."""
-    one_run(
-        kafka,
-        namespace,
-        tmp_path,
-        {"events.invalid": "publish"},
-        block("1", "content", '{"no":"content"}'),
-        block("2", "content", 'no "json"'),
-        block("3", "novelty", "[1, 2]"),
-    )
-    values = [json.loads(record.value or b"") for record in events(kafka, namespace)]
-    assert [(each["datacontenttype"], each["data"]) for each in values] == [
-        ("application/json", {"no": "content"}),
-        ("text/plain", 'no "json"'),
-        ("application/json", [1, 2]),
-    ]
-    assert events(kafka, namespace, "dead-letters") == []
 
 
 def test_routes_divide_the_events_and_keep_one_numbering(kafka: str, namespace: str, tmp_path: Path) -> None:
@@ -309,23 +224,6 @@ def test_keys_go_where_java_clients_put_them(kafka: str, namespace: str, tmp_pat
         assert {record.key: record.partition for record in records} == expected, topic
 
 
-def test_an_unchanged_restart_goes_on_without_a_repeat(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """After an orderly stop: the same epoch, the next number, and no record twice."""
-    with scripted_mix() as mix:
-        feed = Feed(20)
-        mix.serve({"a": feed})
-        chosen = settings(kafka, namespace, mix.url)
-        for total in (20, 25, 30):
-            with started(tmp_path, chosen) as bridge:
-                wait_acknowledged(bridge, "a", total)
-                assert bridge.terminate() == 0
-            feed.add(5)
-        assert mix.ids_of("a") == ["0", "19", "24"]
-    records = [understand(record) for record in events(kafka, namespace)]
-    assert [one.sequence for one in records] == list(range(1, 31))
-    assert len({one.epoch for one in records}) == 1
-
-
 @pytest.mark.parametrize(
     ("changed", "is_new"),
     [
@@ -362,28 +260,3 @@ def test_changed_rules_of_numbering_begin_a_new_epoch(
         written = checkpoints(kafka, namespace)["local/a"]
         first = next(one for one in written if one["epoch"] == epochs[1])
         assert (first["last_event_id"], first["sequence"]) == ("2", 0)
-
-
-def test_a_new_epoch_is_above_the_old_one_whatever_the_clock_says(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """A checkpoint from a clock that was ahead: the next epoch is one more, not the time."""
-    ahead = 4_000_000_000
-    checkpoint = {
-        "version": 1,
-        "server": "local",
-        "session": "a",
-        "last_event_id": "1",
-        "epoch": ahead,
-        "sequence": 9,
-        "state": "active",
-        "updated_at": "2026-01-01T00:00:00Z",
-        "fingerprint": "another",
-    }
-    create_topic(kafka, f"{namespace}.checkpoints", 1, {"cleanup.policy": "compact"})
-    write(kafka, f"{namespace}.checkpoints", b"local/a", json.dumps(checkpoint).encode())
-    with scripted_mix() as mix:
-        mix.serve({"a": Feed(3)})
-        with started(tmp_path, settings(kafka, namespace, mix.url, {"topics.shards": 1})) as bridge:
-            wait_accepted(kafka, namespace, "a", 2)
-            assert bridge.terminate() == 0
-        assert mix.ids_of("a") == ["1"]
-    assert [one.number for one in accepted(kafka, namespace, "a")] == [(ahead + 1, 1), (ahead + 1, 2)]

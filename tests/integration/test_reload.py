@@ -94,20 +94,6 @@ def test_a_reload_before_kafka_answers_and_during_the_shutdown_is_safe(tmp_path:
         assert (manager.count("READY"), manager.count("RELOADING")) == (0, 0)
 
 
-def test_a_signal_writes_all_stacks(tmp_path: Path) -> None:
-    """SIGUSR1; the process continues."""
-    chosen: dict[str, object] = {
-        "kafka.bootstrap_servers": "127.0.0.1:9",
-        "servers.local.url": "http://127.0.0.1:9",
-        "start_timeout": 0,
-    }
-    with Bridge(tmp_path / "bridge", chosen).start() as bridge:
-        bridge.send(signal.SIGUSR1)
-        wait_until(lambda: "bridge/daemon/daemon.py" in bridge.log_text(), 10, "the main thread's stack")
-        wait_until(lambda: "Thread stacks:" in bridge.log_text(), 10, "another thread's")
-        assert bridge.get("/livez").status == 200
-
-
 def test_planted_secrets_never_appear_at_debug(kafka: str, namespace: str, tmp_path: Path) -> None:
     """Neither those of the start nor those that a reload brings, in any line, and on no page."""
     old = {name: f"hunter2-{name}-one" for name in ("token", "header", "http", "password", "property")}

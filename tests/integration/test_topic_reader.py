@@ -121,9 +121,3 @@ def test_records_removed_before_they_are_read_are_an_error(kafka: str, namespace
     with pytest.raises(FatalFault, match="start again"):
         list(read(config(kafka), fixed))
     assert offset_ranges(config(kafka), [namespace]) == [OffsetRange(namespace, 0, 5, 10, 5)]
-
-
-def test_unreachable_brokers_are_reported() -> None:
-    """The error says why and what to check."""
-    with pytest.raises(Unreachable, match="Connection refused"):
-        offset_ranges(config("127.0.0.1:9"), ["any"])

@@ -109,14 +109,6 @@ def test_a_topic_that_would_lose_records_is_refused(
     assert config_of(kafka, name)["cleanup.policy"] == policy
 
 
-def test_all_topic_mistakes_are_reported_together(kafka: str, namespace: str, tmp_path: Path) -> None:
-    """One line each."""
-    create_topic(kafka, f"{namespace}.events", 1, {"cleanup.policy": "compact"})
-    create_topic(kafka, f"{namespace}.checkpoints", 1)
-    text = refused(tmp_path, settings(kafka, namespace, NOWHERE))
-    assert sorted(line.partition(":")[0] for line in text.splitlines()) == ["topics.checkpoints", "topics.events"]
-
-
 def test_missing_topics_end_a_start_that_may_not_create(kafka: str, namespace: str, tmp_path: Path) -> None:
     """78, one line for each missing topic; none is created."""
     create_topic(kafka, f"{namespace}.events", 1)
