@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import NamedTuple
 
 from bridge.clock import monotonic
+from tests.support.usage import processor_time
 
-_TICKS = os.sysconf("SC_CLK_TCK")
 _ESTABLISHED = "01"
 
 
@@ -42,7 +41,7 @@ def footprint(pid: int) -> Footprint:
         status["Threads"],
         len(list((folder / "fd").iterdir())),
         len((folder / "maps").read_text().splitlines()),
-        _processor(folder),
+        processor_time(pid),
     )
 
 
@@ -79,9 +78,3 @@ def most_within(moments: list[float], seconds: float) -> int:
 def _fields(path: Path) -> dict[str, int]:
     rows = (line.partition(":") for line in path.read_text().splitlines())
     return {name: int(value.split()[0]) for name, _, value in rows if value.split() and value.split()[0].isdigit()}
-
-
-def _processor(folder: Path) -> float:
-    # The command's name in brackets may hold blanks; utime and stime are the 12th and 13th field behind it.
-    fields = (folder / "stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS

@@ -16,10 +16,10 @@ from tests.support.checkpoint_values import COMPACTED, encoded
 from tests.support.process import Bridge, command, shell
 from tests.support.scene import (
     accepted,
+    bridged,
     checkpoints,
     last_checkpoint,
     settings,
-    started,
     texts,
     wait_acknowledged,
     wait_checkpoint,
@@ -49,13 +49,11 @@ def put(kafka: str, topic: str, key: bytes, value: bytes, partition: int | None 
 
 def test_a_session_resumes_where_it_was_set_to(kafka: str, namespace: str, tmp_path: Path) -> None:
     """Each change starts a new epoch above the last, so a consumer misses nothing."""
-    with scripted_mix() as mix:
-        mix.serve({"a": Feed(5)})
+    with scripted_mix({"a": Feed(5)}) as mix:
         chosen = settings(kafka, namespace, mix.url)
-        with started(tmp_path, chosen) as bridge:
+        with bridged(tmp_path, chosen) as bridge:
             wait_acknowledged(bridge, "a", 5)
             wait_checkpoint(kafka, namespace, "a", lambda one: one["sequence"] == 5)
-            assert bridge.terminate() == 0
         (one,) = document(chosen, "list")["checkpoints"]
         assert (one["server"], one["session"], one["state"], one["sequence"], one["last_event_id"]) == (
             "local", "a", "active", 5, "5",
@@ -69,14 +67,12 @@ def test_a_session_resumes_where_it_was_set_to(kafka: str, namespace: str, tmp_p
         first = last_checkpoint(kafka, namespace, "a")
         assert (first["last_event_id"], first["sequence"], first["state"]) == ("3", 0, "active")
         assert first["epoch"] > one["epoch"]
-        with started(tmp_path, chosen) as bridge:
+        with bridged(tmp_path, chosen) as bridge:
             wait_acknowledged(bridge, "a", 2)
-            assert bridge.terminate() == 0
         (change,) = document(chosen, "reset", "local/a")["changed"]
         assert (change["after"]["last_event_id"], change["after"]["sequence"]) == ("0", 0)
-        with started(tmp_path, chosen) as bridge:
+        with bridged(tmp_path, chosen) as bridge:
             wait_acknowledged(bridge, "a", 5)
-            assert bridge.terminate() == 0
     got = accepted(kafka, namespace, "a")
     assert texts(kafka, namespace, "a") == ["1", "2", "3", "4", "5", "4", "5", "1", "2", "3", "4", "5"]
     assert got[-1].epoch >= change["after"]["epoch"] > first["epoch"]
@@ -100,8 +96,7 @@ def test_the_command_of_the_error_message_repairs_a_checkpoint(kafka: str, names
     moved = partition_of(b"local/moved", PARTITIONS)
     put(kafka, topic, b"local/moved", encoded("moved", epoch=1_850_000_000), (moved + 1) % PARTITIONS)
     put(kafka, topic, b"gone/x", encoded("x", server="gone", state="ended"), PARTITIONS - 1)
-    with scripted_mix() as mix:
-        mix.serve({"moved": Feed(4), "newer one": Feed(2)})
+    with scripted_mix({"moved": Feed(4), "newer one": Feed(2)}) as mix:
         chosen = settings(kafka, namespace, mix.url, {"topics.shards": PARTITIONS})
         bridge = Bridge(tmp_path / "bridge", chosen)
         assert bridge.start(wait=False).wait() == 78

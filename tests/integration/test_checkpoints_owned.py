@@ -16,7 +16,7 @@ from bridge.demo.embedded_kafka import EmbeddedKafka
 from bridge.kafka.group import GroupMember
 from tests.support.checkpoint_values import COMPACTED, encoded
 from tests.support.process import command
-from tests.support.scene import checkpoints, settings, started, texts, wait_acknowledged, write
+from tests.support.scene import bridged, checkpoints, settings, texts, wait_acknowledged, write
 from tests.support.scripted_mix import Feed, scripted_mix
 from tests.support.topics import create_topic
 from tests.support.waiting import wait_until
@@ -87,11 +87,10 @@ def test_a_session_of_a_running_bridge_is_not_changed(kafka: str, namespace: str
 
 def test_a_running_bridge_continues_from_a_forced_change(kafka: str, namespace: str, tmp_path: Path) -> None:
     """In a new epoch, so a consumer misses nothing. A stopped bridge with `instance` does not count as running."""
-    with scripted_mix() as mix:
-        mix.serve({"a": Feed(5)})
+    with scripted_mix({"a": Feed(5)}) as mix:
         chosen = settings(kafka, namespace, mix.url, {"instance": "first"})
         change = ["checkpoints", "set", "local/a", "--last-event-id", "3"]
-        with started(tmp_path, chosen) as bridge:
+        with bridged(tmp_path, chosen) as bridge:
             wait_acknowledged(bridge, "a", 5)
             refused = command(change, chosen)
             assert (refused.returncode, refused.stdout) == (1, "")
@@ -99,7 +98,6 @@ def test_a_running_bridge_continues_from_a_forced_change(kafka: str, namespace: 
             assert command([*change, "--force"], chosen).returncode == 0
             repeated = ["1", "2", "3", "4", "5", "4", "5"]
             wait_until(lambda: texts(kafka, namespace, "a") == repeated, 20, f"4 and 5 again, see {bridge.log}", 0.2)
-            assert bridge.terminate() == 0
         done = command(change, chosen)
         assert done.returncode == 0, done.stderr
 

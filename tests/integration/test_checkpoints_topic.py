@@ -16,11 +16,11 @@ from tests.support.process import Bridge
 from tests.support.rule import understand
 from tests.support.scene import (
     accepted,
+    bridged,
     checkpoints,
     events,
     last_checkpoint,
     settings,
-    started,
     status,
     texts,
     wait_acknowledged,
@@ -35,12 +35,9 @@ from tests.support.waiting import TIMEOUT, wait_until
 
 def test_checkpoints_are_as_described(kafka: str, namespace: str, tmp_path: Path) -> None:
     """Every key and type; the first one before the first record; then only what Kafka has acknowledged."""
-    with scripted_mix() as mix:
-        mix.serve({"a": Feed(5)})
-        with started(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
-            wait_acknowledged(bridge, "a", 5)
-            wait_checkpoint(kafka, namespace, "a", lambda one: one["sequence"] == 5)
-            assert bridge.terminate() == 0
+    with scripted_mix({"a": Feed(5)}) as mix, bridged(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
+        wait_acknowledged(bridge, "a", 5)
+        wait_checkpoint(kafka, namespace, "a", lambda one: one["sequence"] == 5)
     (first, *others) = checkpoints(kafka, namespace)["local/a"]
     assert (first["last_event_id"], first["sequence"]) == ("0", 0)
     last: dict[str, Any] = others[-1]
@@ -62,13 +59,10 @@ def test_checkpoints_are_as_described(kafka: str, namespace: str, tmp_path: Path
 
 def test_an_idle_session_writes_no_checkpoints(kafka: str, namespace: str, tmp_path: Path) -> None:
     """One at the beginning and one after the event; none at a graceful shutdown."""
-    with scripted_mix() as mix:
-        mix.serve({"a": Feed(1)})
-        with started(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
-            wait_checkpoint(kafka, namespace, "a", lambda one: one["sequence"] == 1)
-            polls = mix.lists
-            wait_until(lambda: mix.lists > polls + 4, 10, "time passing")
-            assert bridge.terminate() == 0
+    with scripted_mix({"a": Feed(1)}) as mix, bridged(tmp_path, settings(kafka, namespace, mix.url)):
+        wait_checkpoint(kafka, namespace, "a", lambda one: one["sequence"] == 1)
+        polls = mix.lists
+        wait_until(lambda: mix.lists > polls + 4, 10, "time passing")
     assert len(checkpoints(kafka, namespace)["local/a"]) == 2
 
 
@@ -91,8 +85,7 @@ def test_an_invalid_checkpoint_stops_the_start_until_it_is_repaired(kafka: str, 
     create_topic(kafka, topic, 1, COMPACTED)
     write(kafka, topic, b"local/good", encoded("good"))
     offsets = {name: write(kafka, topic, f"local/bad-{name}".encode(), value) for name, value in BAD.items()}
-    with scripted_mix() as mix:
-        mix.serve({"good": Feed(3)})
+    with scripted_mix({"good": Feed(3)}) as mix:
         bridge = Bridge(tmp_path / "bridge", settings(kafka, namespace, mix.url, {"topics.shards": 1}))
         bridge.start(wait=False)
         assert bridge.wait() == 78
@@ -132,16 +125,13 @@ def test_a_record_with_a_key_that_is_not_a_session_stops_the_start(
 
 def test_a_tombstone_forgets_the_session(kafka: str, namespace: str, tmp_path: Path) -> None:
     """It starts as a new one, at ``start_after_id``, in a new epoch."""
-    with scripted_mix() as mix:
-        mix.serve({"a": Feed(2)})
+    with scripted_mix({"a": Feed(2)}) as mix:
         chosen = settings(kafka, namespace, mix.url, {"topics.shards": 1})
-        with started(tmp_path, chosen) as bridge:
+        with bridged(tmp_path, chosen) as bridge:
             wait_acknowledged(bridge, "a", 2)
-            assert bridge.terminate() == 0
         write(kafka, f"{namespace}.checkpoints", b"local/a", None)
-        with started(tmp_path, chosen) as bridge:
+        with bridged(tmp_path, chosen) as bridge:
             wait_acknowledged(bridge, "a", 2)
-            assert bridge.terminate() == 0
         assert mix.ids_of("a") == ["0", "0"]
     assert [one.sequence for one in map(understand, events(kafka, namespace))] == [1, 2, 1, 2]
     assert len({one.epoch for one in map(understand, events(kafka, namespace))}) == 2
@@ -164,14 +154,13 @@ def test_thousands_of_checkpoints_are_restored_quickly(kafka: str, namespace: st
     with scripted_mix() as mix:
         mix.streams = {f"s{number:04}": Feed(5) for number in range(0, 5000, 500)}
         begun = monotonic()
-        with started(tmp_path, settings(kafka, namespace, mix.url, {"topics.shards": 4})) as bridge:
+        with bridged(tmp_path, settings(kafka, namespace, mix.url, {"topics.shards": 4})) as bridge:
             line = wait_logged(bridge, "started")
             took = monotonic() - begun
             assert line["checkpoints"] == 5001
             wait_until(lambda: len(events(kafka, namespace)) == len(mix.streams), 20, "event 5 of each", 0.1)
             assert wait_logged(bridge, "left alone", "forgotten")["level"] == "warning"
             assert len(status(bridge)["sessions"]) == 10
-            assert bridge.terminate() == 0
         assert {each.last_event_id for each in mix.asked} == {"4"}
     print(f"started within {took:.2f} s")
     assert took < TIMEOUT
@@ -182,18 +171,15 @@ def test_a_deleted_checkpoints_topic_causes_a_warning_and_hides_nothing(
     kafka: str, namespace: str, tmp_path: Path
 ) -> None:
     """Every session starts again, in an epoch above all that consumers have seen."""
-    with scripted_mix() as mix:
-        mix.serve({"a": Feed(3)})
+    with scripted_mix({"a": Feed(3)}) as mix:
         chosen = settings(kafka, namespace, mix.url)
-        with started(tmp_path, chosen) as bridge:
+        with bridged(tmp_path, chosen) as bridge:
             assert "positions are lost" not in bridge.log_text()
             wait_acknowledged(bridge, "a", 3)
-            assert bridge.terminate() == 0
         delete_topics(kafka, f"{namespace}.checkpoints")
-        with started(tmp_path, chosen) as bridge:
+        with bridged(tmp_path, chosen) as bridge:
             assert wait_logged(bridge, "positions are lost")["level"] == "warning"
             wait_acknowledged(bridge, "a", 3)
-            assert bridge.terminate() == 0
     got = accepted(kafka, namespace, "a")
     assert [one.sequence for one in got] == [1, 2, 3, 1, 2, 3]
     assert got[3].epoch > got[2].epoch

@@ -11,7 +11,16 @@ from bridge.core.owner_records import FORGOTTEN_KEY, encode_forgotten
 from tests.support.checkpoint_values import COMPACTED
 from tests.support.process import Bridge, command, shell
 from tests.support.repository import REPOSITORY
-from tests.support.scene import accepted, events, settings, started, texts, wait_accepted, wait_acknowledged, write
+from tests.support.scene import (
+    accepted,
+    bridged,
+    events,
+    settings,
+    texts,
+    wait_accepted,
+    wait_acknowledged,
+    write,
+)
 from tests.support.scripted_mix import Feed, scripted_mix
 from tests.support.topics import create_topic, partitions_of
 
@@ -36,10 +45,9 @@ def test_the_number_of_shards_can_be_changed_as_documented(kafka: str, namespace
         mix.list(*NAMES)
         mix.streams = dict(feeds)
         before = settings(kafka, namespace, mix.url)
-        with started(tmp_path, before) as bridge:
+        with bridged(tmp_path, before) as bridge:
             for name in NAMES:
                 wait_acknowledged(bridge, name, 5)
-            assert bridge.terminate() == 0
         write(kafka, f"{namespace}.checkpoints", FORGOTTEN_KEY, encode_forgotten(FORGOTTEN, 0))
         done = shell(f"cd {tmp_path} && {export}", before, tmp_path)
         assert done.returncode == 0, done.stderr
@@ -60,11 +68,10 @@ def test_the_number_of_shards_can_be_changed_as_documented(kafka: str, namespace
             feed.add(3)
         mix.list(*NAMES, "back")
         mix.streams["back"] = Feed(1)
-        with started(tmp_path, after) as bridge:
+        with bridged(tmp_path, after) as bridge:
             for name in NAMES:
                 wait_accepted(kafka, namespace, name, 8)
             wait_accepted(kafka, namespace, "back", 1)
-            assert bridge.terminate() == 0
     assert [one.epoch for one in accepted(kafka, namespace, "back")] == [FORGOTTEN + 1], "it was forgotten before"
     for name in NAMES:
         assert texts(kafka, namespace, name) == [str(number) for number in range(1, 9)], "missing, or twice"

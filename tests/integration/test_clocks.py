@@ -33,8 +33,7 @@ def test_records_of_a_clock_that_is_ahead_are_delivered(
     kafka: str, namespace: str, tmp_path: Path, guarantee: str
 ) -> None:
     """With the brokers' time, which the claims' topic shows; both clocks are compared."""
-    with scripted_mix() as mix:
-        mix.serve({"a": Feed(20)})
+    with scripted_mix({"a": Feed(20)}) as mix:
         chosen = settings(kafka, namespace, mix.url, {"delivery.guarantee": guarantee})
         with Bridge(tmp_path / "bridge", chosen, PROGRAM).start() as bridge:
             wait_acknowledged(bridge, "a", 20)
@@ -49,11 +48,12 @@ def test_records_of_a_clock_that_is_ahead_are_delivered(
 def test_a_topic_with_the_writers_times_takes_positions_too(kafka: str, namespace: str, tmp_path: Path) -> None:
     """An existing checkpoints topic may show no broker's time: then records have no timestamp."""
     create_topic(kafka, f"{namespace}.checkpoints", 2, {"cleanup.policy": "compact"})
-    with scripted_mix() as mix:
-        mix.serve({"a": Feed(20)})
-        with Bridge(tmp_path / "bridge", settings(kafka, namespace, mix.url), PROGRAM).start() as bridge:
-            wait_acknowledged(bridge, "a", 20)
-            assert bridge.terminate() == 0
+    with (
+        scripted_mix({"a": Feed(20)}) as mix,
+        Bridge(tmp_path / "bridge", settings(kafka, namespace, mix.url), PROGRAM).start() as bridge,
+    ):
+        wait_acknowledged(bridge, "a", 20)
+        assert bridge.terminate() == 0
     assert texts(kafka, namespace, "a") == [str(number) for number in range(1, 21)]
     assert {record.timestamp for record in events(kafka, namespace)} == {-1}
     assert checkpoints(kafka, namespace)["local/a"][-1]["last_event_id"] == "20"

@@ -21,7 +21,7 @@ from tests.support.effort import new_seed
 from tests.support.forked import Process
 from tests.support.process import MIX_BRIDGE, Bridge
 from tests.support.processes import spawn
-from tests.support.scene import accepted, events, settings, started, wait_acknowledged
+from tests.support.scene import accepted, bridged, events, settings, wait_acknowledged
 from tests.support.scripted_mix import Feed, scripted_mix
 from tests.support.topics import create_topic, end_offsets
 from tests.support.waiting import TIMEOUT, let_pass, wait_until
@@ -90,18 +90,16 @@ def test_each_event_has_its_effect_once_although_bridge_and_consumer_are_killed(
             wait_until(lambda: len(results(file)) >= count, 40, f"{count} results, see {log}", 0.001)
             yield
 
-    with scripted_mix() as mix:
-        feed = Feed(20)
-        mix.serve({"a": feed})
+    feed = Feed(20)
+    with scripted_mix({"a": feed}) as mix:
         chosen = settings(kafka, namespace, mix.url)
         for number in (0, 1):
             assert Bridge(tmp_path / f"killed-{number}", chosen, dying).start(wait=False).wait(30) < 0
             feed.add(20)
             with consumed(chance.randint(1, len(accepted(kafka, namespace, "a"))), number):
                 let_pass(chance.uniform(0, 0.03))
-        with started(tmp_path, chosen) as bridge:
+        with bridged(tmp_path, chosen) as bridge:
             wait_acknowledged(bridge, "a", COUNT)
-            assert bridge.terminate() == 0
         with consumed(COUNT // 2, 2):
             let_pass(chance.uniform(0, 0.03))
         with consumed(COUNT, 3):

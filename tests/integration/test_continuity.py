@@ -17,7 +17,7 @@ from tests.support.lifecycle import LifecycleRecord, lifecycle
 from tests.support.mix import MixServer, prove
 from tests.support.process import Bridge, command
 from tests.support.rule import Followed, follow
-from tests.support.scene import session, settings, started, wait_logged
+from tests.support.scene import bridged, session, settings, wait_logged
 from tests.support.topics import read_topic
 from tests.support.waiting import wait_until
 
@@ -151,7 +151,7 @@ def test_each_behaviour_of_a_server_is_announced_and_nothing_is_missed(
     with MixServer(tmp_path / "mix", *SILENT) as mix:
         for name in names:
             mix.post("/control/sessions", {"id": name, "rate": 0})
-        with started(tmp_path, settings(kafka, namespace, mix.url, {"servers.local.gone_after": 0})) as bridge:
+        with bridged(tmp_path, settings(kafka, namespace, mix.url, {"servers.local.gone_after": 0})) as bridge:
             stage = Stage(kafka, namespace, mix, bridge)
             for name in names:
                 stage.say(name, 10)
@@ -161,7 +161,6 @@ def test_each_behaviour_of_a_server_is_announced_and_nothing_is_missed(
                 act(stage, act.__name__)
             for end in (bridge.terminate, bridge.kill):
                 _restarted(stage, names, end)
-            assert bridge.terminate() == 0
         lost = {name: mix.lost(name) for name in names}
         proof = prove(kafka, [f"{namespace}.events"], mix.journal(), new_epochs=True, lost=lost)
         _judge(stage, names, proof.follower.by_key())
@@ -199,7 +198,7 @@ def test_each_reconnect_to_a_server_without_ids_is_unresumable(kafka: str, names
     with MixServer(tmp_path / "mix", *SILENT) as mix:
         mix.post("/control/sessions", {"id": "bare", "rate": 0})
         mix.fault("ids", scheme="none", session="bare")
-        with started(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:
+        with bridged(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:
             stage = Stage(kafka, namespace, mix, bridge)
             for _ in range(3):
                 wait_until(lambda: session(bridge, "bare").get("state") == "streaming", what="a stream", interval=0.02)
@@ -207,7 +206,6 @@ def test_each_reconnect_to_a_server_without_ids_is_unresumable(kafka: str, names
                 stage.caught_up("bare")
                 stage.cut("bare")
             records = stage.wait_recorded("bare", "attached", *["unresumable"] * 3)
-            assert bridge.terminate() == 0
         assert {one.reason for one in records[1:]} == {"no_ids"}
         prove(kafka, [f"{namespace}.events"], mix.journal(), new_epochs=True, lost={"bare": mix.lost("bare")})
 
@@ -218,7 +216,7 @@ def test_many_events_under_one_id_survive_a_kill(kafka: str, namespace: str, tmp
         for name, size in (("few", 3), ("many", 300)):
             mix.post("/control/sessions", {"id": name, "rate": 0})
             mix.fault("ids", scheme="group", size=size, session=name)
-        with started(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
+        with bridged(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
             stage = Stage(kafka, namespace, mix, bridge)
             for count in (290, 20, 7):
                 for name in ("few", "many"):
@@ -228,7 +226,6 @@ def test_many_events_under_one_id_survive_a_kill(kafka: str, namespace: str, tmp
                 bridge.start()
                 for name in ("few", "many"):
                     stage.caught_up(name)
-            assert bridge.terminate() == 0
         proof = prove(kafka, [f"{namespace}.events"], mix.journal(), new_epochs=True)
         assert len({one.epoch for one in proof.follower.by_key()["local/few"]}) == 1
 
@@ -237,7 +234,7 @@ def test_a_bridge_that_stood_still_asks_again(kafka: str, namespace: str, tmp_pa
     """SIGSTOP for six seconds while events are left out on the stream: the replay brings them, none of them twice."""
     with MixServer(tmp_path / "mix", *SILENT) as mix:
         mix.post("/control/sessions", {"id": "a", "rate": 0})
-        with started(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
+        with bridged(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
             stage = Stage(kafka, namespace, mix, bridge)
             stage.say("a", 5)
             stage.caught_up("a")
@@ -250,7 +247,6 @@ def test_a_bridge_that_stood_still_asks_again(kafka: str, namespace: str, tmp_pa
             stage.caught_up("a")
             assert stage.connections("a") == before + 1
             wait_logged(bridge, "the reader stalled")
-            assert bridge.terminate() == 0
         proof = prove(kafka, [f"{namespace}.events"], mix.journal())
     assert proof.repeats == 0
 

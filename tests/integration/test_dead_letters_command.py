@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import re
 import subprocess
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -31,10 +30,10 @@ from bridge.kafka.record_sender import Outcome, RecordSender
 from bridge.mix.events import SCHEMA_VERSION
 from tests.fakes.rules import RULES
 from tests.support.earlier_records import earlier_form
-from tests.support.process import MIX_BRIDGE, command, environment
+from tests.support.process import MIX_BRIDGE, command, environment, on_terminal
 from tests.support.processes import spawn
 from tests.support.rule import follow, understand
-from tests.support.scene import events, settings, started, wait_acknowledged
+from tests.support.scene import bridged, events, settings, wait_acknowledged
 from tests.support.scripted_mix import block, content, scripted_mix, stream
 from tests.support.topics import create_topic, end_offsets
 from tests.support.waiting import TIMEOUT, wait_until
@@ -147,7 +146,7 @@ def test_from_a_stream_to_dead_letters_and_back(kafka: str, namespace: str, tmp_
             )
         }
         chosen = settings(kafka, namespace, mix.url)
-        with started(tmp_path, chosen) as bridge:
+        with bridged(tmp_path, chosen) as bridge:
             wait_acknowledged(bridge, "a", 3)
             (group,) = json.loads(command(["dlq", "list", "--json"], chosen).stdout)["groups"]
             assert (group["server"], group["session"], group["reason"], group["type"], group["count"]) == (
@@ -160,7 +159,6 @@ def test_from_a_stream_to_dead_letters_and_back(kafka: str, namespace: str, tmp_
             assert command(["dlq", "replay"], chosen).returncode == 1
             done = command(["dlq", "replay"], {**chosen, **PUBLISH})
             assert (done.returncode, done.stderr) == (0, "")
-            assert bridge.terminate() == 0
     follower = follow([*events(kafka, namespace), *events(kafka, namespace, "dead-letters")])
     assert [one.sequence for one in follower.accepted] == [1, 3, 2]
     ((key, number),) = follower.replayed
@@ -221,32 +219,6 @@ def test_shown_text_is_safe_for_a_terminal(letters: Letters) -> None:
     assert document["dead_letters"][1]["headers"]["bridge.event"] == "wild\u202e"
     assert document["missing"] == ["7:7"]
     assert letters.run("show", "nonsense").returncode == 2
-
-
-def on_terminal(arguments: Sequence[str], chosen: dict[str, object]) -> str:
-    """Everything that a command writes to a terminal of 80 columns."""
-    ours, theirs = pty.openpty()
-    try:
-        with subprocess.Popen(
-            [*MIX_BRIDGE, *arguments],
-            env=environment(chosen) | {"TERM": "xterm", "COLUMNS": "80"},
-            stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
-        ) as process:  # fmt: skip
-            os.close(theirs)
-            seen = b""
-            while chunk := _read(ours):
-                seen += chunk
-            process.wait(TIMEOUT)
-    finally:
-        os.close(ours)
-    return seen.decode()
-
-
-def _read(terminal: int) -> bytes:
-    try:
-        return os.read(terminal, 65536)
-    except OSError:  # the error of Linux after the other side was closed
-        return b""
 
 
 @pytest.mark.parametrize("form", ["structured", "binary", "raw"])

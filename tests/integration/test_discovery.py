@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.support.mix import MixServer, prove
-from tests.support.scene import session, settings, started, status, texts, wait_acknowledged, wait_logged
+from tests.support.scene import bridged, session, settings, started, status, texts, wait_acknowledged, wait_logged
 from tests.support.scripted_mix import Feed, listing, scripted_mix
 from tests.support.waiting import wait_until
 
@@ -18,12 +18,11 @@ def test_a_new_session_is_bridged_at_once_when_an_event_announces_it(
     """Before the next poll, and from its first event on."""
     with MixServer(tmp_path / "mix", "--sessions", 1, *SILENT) as mix:
         chosen = settings(kafka, namespace, mix.url, {"servers.local.discover_interval": "10m"})
-        with started(tmp_path, chosen) as bridge:
+        with bridged(tmp_path, chosen) as bridge:
             wait_until(lambda: [one["state"] for one in status(bridge)["sessions"]] == ["streaming"], 20, "a stream")
             mix.post("/control/sessions", {"id": "late", "rate": 0})
             mix.post("/control/sessions/late/burst", {"count": 50})
             wait_acknowledged(bridge, "late", 50)
-            assert bridge.terminate() == 0
         prove(kafka, [f"{namespace}.events"], mix.journal())
 
 
@@ -33,12 +32,11 @@ def test_subagents_are_bridged_only_with_include_subagents(kafka: str, namespace
         mix.listed = [listing("main"), listing("helping", sessionType="subagent", parentSessionId="main")]
         mix.streams = {"main": Feed(1), "helping": Feed(1)}
         chosen = settings(kafka, namespace, mix.url)
-        with started(tmp_path, chosen) as bridge:
+        with bridged(tmp_path, chosen) as bridge:
             wait_acknowledged(bridge, "main", 1)
             listed = mix.lists
             wait_until(lambda: mix.lists > listed + 1, 10, "two more polls")
             assert session(bridge, "helping") == {}
-            assert bridge.terminate() == 0
         with started(tmp_path / "2", chosen | {"servers.local.include_subagents": True}) as bridge:
             wait_acknowledged(bridge, "helping", 1)
 
@@ -69,7 +67,7 @@ def test_several_servers_in_one_daemon(kafka: str, namespace: str, tmp_path: Pat
         for mix, count in ((one, 3), (other, 5)):
             mix.serve({"same": Feed(count)})
         more = {"servers.other.url": other.url, "servers.away.url": "http://127.0.0.1:9"}
-        with started(tmp_path, settings(kafka, namespace, one.url, more)) as bridge:
+        with bridged(tmp_path, settings(kafka, namespace, one.url, more)) as bridge:
             wait_acknowledged(bridge, "same", 3)
             wait_acknowledged(bridge, "same", 5, "other")
             assert {name: each["reachable"] for name, each in status(bridge)["servers"].items()} == {
@@ -77,6 +75,5 @@ def test_several_servers_in_one_daemon(kafka: str, namespace: str, tmp_path: Pat
                 "other": True,
                 "away": False,
             }
-            assert bridge.terminate() == 0
     assert texts(kafka, namespace, "same") == ["1", "2", "3"]
     assert texts(kafka, namespace, "same", "other") == ["1", "2", "3", "4", "5"]

@@ -8,6 +8,7 @@ from tests.fakes.raw_server import Peer, answer
 from tests.support.process import Bridge
 from tests.support.scene import (
     accepted,
+    bridged,
     checkpoints,
     session,
     settings,
@@ -27,21 +28,18 @@ AT_ONCE = {"servers.local.gone_after": 0}
 
 def test_a_server_that_refuses_the_first_id_is_asked_without_it(kafka: str, namespace: str, tmp_path: Path) -> None:
     """Requests with ``start_after_id`` are refused, those without it between them are answered; said as an error."""
-    with scripted_mix() as mix:
-        feed = Feed()
+    feed = Feed()
 
-        def script(peer: Peer) -> None:
-            feed(peer) if "last-event-id" not in peer.headers else peer.send(answer(400))
+    def script(peer: Peer) -> None:
+        feed(peer) if "last-event-id" not in peer.headers else peer.send(answer(400))
 
-        mix.serve({"a": script})
-        with started(tmp_path, settings(kafka, namespace, mix.url, AT_ONCE)) as bridge:
-            line = wait_logged(bridge, "unresumable", "refuses")
-            assert (line["level"], line["session"], line["from_last_event_id"]) == ("error", "a", "0")
-            wait_until(lambda: session(bridge, "a")["state"] == "streaming", 10, "a stream")
-            feed.add(2)
-            wait_acknowledged(bridge, "a", 2)
-            assert bridge.terminate() == 0
-        assert mix.ids_of("a") == ["0", None] * 4
+    with scripted_mix({"a": script}) as mix, bridged(tmp_path, settings(kafka, namespace, mix.url, AT_ONCE)) as bridge:
+        line = wait_logged(bridge, "unresumable", "refuses")
+        assert (line["level"], line["session"], line["from_last_event_id"]) == ("error", "a", "0")
+        wait_until(lambda: session(bridge, "a")["state"] == "streaming", 10, "a stream")
+        feed.add(2)
+        wait_acknowledged(bridge, "a", 2)
+    assert mix.ids_of("a") == ["0", None] * 4
     assert texts(kafka, namespace, "a") == ["1", "2"]
 
 
@@ -50,36 +48,32 @@ def test_nothing_is_lost_when_the_id_was_not_what_the_server_refused(
 ) -> None:
     """These are no refusals of the id, however often they come."""
     refusals = iter([401, 403, 404, 408, 409, 421, 423, 425, 426, 429, 431, 409, 409, 409, 425, 425, 425])
-    with scripted_mix() as mix:
-        feed = Feed(2)
+    feed = Feed(2)
 
-        def script(peer: Peer) -> None:
-            refusal = next(refusals, None)
-            feed(peer) if refusal is None else peer.send(answer(refusal))
+    def script(peer: Peer) -> None:
+        refusal = next(refusals, None)
+        feed(peer) if refusal is None else peer.send(answer(refusal))
 
-        mix.serve({"a": script})
-        with started(tmp_path, settings(kafka, namespace, mix.url, AT_ONCE)) as bridge:
-            wait_acknowledged(bridge, "a", 2)
-        assert set(mix.ids_of("a")) == {"0"}
+    with scripted_mix({"a": script}) as mix, started(tmp_path, settings(kafka, namespace, mix.url, AT_ONCE)) as bridge:
+        wait_acknowledged(bridge, "a", 2)
+    assert set(mix.ids_of("a")) == {"0"}
 
 
 def test_a_refused_position_means_a_new_epoch_from_the_beginning(kafka: str, namespace: str, tmp_path: Path) -> None:
     """It may repeat, it hides nothing: the new epoch is announced by a checkpoint before its first record."""
-    with scripted_mix() as mix:
-        feed = Feed(3)
+    feed = Feed(3)
 
-        def forgetful(peer: Peer) -> None:
-            feed(peer) if peer.headers.get("last-event-id") != b"2" else peer.send(answer(410))
+    def forgetful(peer: Peer) -> None:
+        feed(peer) if peer.headers.get("last-event-id") != b"2" else peer.send(answer(410))
 
-        mix.serve({"a": forgetful})
-        with started(tmp_path, settings(kafka, namespace, mix.url, AT_ONCE)) as bridge:
+    with scripted_mix({"a": forgetful}) as mix:
+        with bridged(tmp_path, settings(kafka, namespace, mix.url, AT_ONCE)) as bridge:
             wait_acknowledged(bridge, "a", 3)
             first = session(bridge, "a")["epoch"]
             feed.cut()
             wait_until(lambda: session(bridge, "a")["epoch"] > first, 10, "a new epoch")
             wait_accepted(kafka, namespace, "a", 6)
             assert "mix_bridge_epochs_begun_total" in bridge.get("/metrics").text
-            assert bridge.terminate() == 0
         assert mix.ids_of("a") == ["0", *["2", None] * 3, "2", "0"]
     got = accepted(kafka, namespace, "a")
     assert [one.sequence for one in got] == [1, 2, 3, 1, 2, 3]
@@ -94,11 +88,11 @@ def test_a_refused_position_means_a_new_epoch_from_the_beginning(kafka: str, nam
 
 def test_events_before_the_first_one_without_an_id_are_kept(kafka: str, namespace: str, tmp_path: Path) -> None:
     """A server that gave ids once is one with ids: its later events without any do not stop the session."""
-    with scripted_mix() as mix:
-        mix.serve({"a": stream(*contents(1), block(None, "content", content(2)), *contents(3))})
-        with started(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
-            wait_until(lambda: len(accepted(kafka, namespace, "a")) == 3, 10, "three records", 0.1)
-            assert bridge.terminate() == 0
+    with (
+        scripted_mix({"a": stream(*contents(1), block(None, "content", content(2)), *contents(3))}) as mix,
+        bridged(tmp_path, settings(kafka, namespace, mix.url)),
+    ):
+        wait_until(lambda: len(accepted(kafka, namespace, "a")) == 3, 10, "three records", 0.1)
     got = accepted(kafka, namespace, "a")
     assert [one.sequence for one in got] == [1, 2, 3]
     assert [b'"sseid"' in (one.record.value or b"") for one in got] == [True, False, True]
@@ -156,9 +150,8 @@ def test_nothing_but_what_comes_now_is_asked_for_with_an_empty_start(
     An empty variable counts as not set, so the empty text comes from an option.
     """
     empty = ("--set", "servers.local.start_after_id=")
-    with scripted_mix() as mix:
-        feed = Feed(3)
-        mix.serve({"a": feed})
+    feed = Feed(3)
+    with scripted_mix({"a": feed}) as mix:
         with Bridge(tmp_path / "bridge", settings(kafka, namespace, mix.url)).start(*empty) as bridge:
             wait_until(lambda: session(bridge, "a").get("state") == "streaming", 10, "a stream")
             feed.add(1)

@@ -17,8 +17,7 @@ def test_another_cluster_behind_the_same_name_ends_the_process(
     private_broker: Broker, namespace: str, tmp_path: Path
 ) -> None:
     """With 75 and both ids; nothing is created there, and no position of the former cluster is written."""
-    with scripted_mix() as mix:
-        mix.serve({"a": Feed(5)})
+    with scripted_mix({"a": Feed(5)}) as mix:
         kafka = private_broker.bootstrap
         with started(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
             wait_checkpoint(kafka, namespace, "a", lambda one: one["last_event_id"] == "5")

@@ -14,6 +14,7 @@ from tests.support.broker import Broker
 from tests.support.process import EXECUTED, Bridge
 from tests.support.scene import (
     accepted,
+    bridged,
     last_checkpoint,
     settings,
     started,
@@ -69,16 +70,14 @@ def test_no_reachable_server_at_the_start_is_69(
 def test_a_kafka_that_starts_within_the_budget_is_waited_for(namespace: str, tmp_path: Path) -> None:
     """``/livez`` 200 and ``/readyz`` 503 meanwhile; then everything is bridged."""
     broker = Broker(tmp_path / "kafka")
-    with scripted_mix() as mix:
-        mix.serve({"a": Feed(3)})
+    with scripted_mix({"a": Feed(3)}) as mix:
         try:
-            with started(tmp_path, settings(broker.bootstrap, namespace, mix.url)) as bridge:
+            with bridged(tmp_path, settings(broker.bootstrap, namespace, mix.url)) as bridge:
                 wait_logged(bridge, "Kafka is not ready")
                 assert (bridge.get("/livez").status, bridge.get("/readyz").status) == (200, 503)
                 broker.start()
                 wait_acknowledged(bridge, "a", 3)
                 bridge.wait_ready()
-                assert bridge.terminate() == 0
         finally:
             broker.remove()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from bridge.core.identity import Position, SessionKey, partition_of
 from bridge.core.records.checkpoint import Checkpoint, encode
 from bridge.core.stream.overlap import OverlapWindow
-from tests.support.scene import checkpoints, settings, started, wait_acknowledged, wait_logged, write
+from tests.support.scene import bridged, checkpoints, settings, started, wait_acknowledged, wait_logged, write
 from tests.support.scripted_mix import Feed, scripted_mix
 from tests.support.topics import create_topic
 
@@ -21,16 +21,14 @@ def test_a_forgotten_session_that_returns_starts_above_its_epoch(kafka: str, nam
     create_topic(kafka, topic, 2, {"cleanup.policy": "compact"})
     ended = Checkpoint(key, Position(FAR, 5, "5"), "ended", 1000, "", OverlapWindow.starting("5"))
     write(kafka, topic, key.record_key, encode(ended), partition_of(key.record_key, 2))
-    with scripted_mix() as mix:
-        mix.serve({"b": Feed(1)})
+    with scripted_mix({"b": Feed(1)}) as mix:
         chosen = settings(kafka, namespace, mix.url, {"servers.local.forget_after": "1s"})
         with started(tmp_path, chosen) as bridge:
             assert wait_logged(bridge, "ended sessions are forgotten")["sessions"] == 1
             bridge.kill()
         assert checkpoints(kafka, namespace)["local/a"][-1] == {}
         mix.serve({"a": Feed(3)})
-        with started(tmp_path, chosen) as bridge:
+        with bridged(tmp_path, chosen) as bridge:
             wait_acknowledged(bridge, "a", 3)
-            assert bridge.terminate() == 0
     last = checkpoints(kafka, namespace)["local/a"][-1]
     assert (last["epoch"], last["sequence"], last["state"]) == (FAR + 1, 3, "active")

@@ -33,9 +33,8 @@ def test_a_rolling_change_is_refused_and_a_stop_of_all_replicas_changes_the_guar
     kafka: str, namespace: str, tmp_path: Path, before: str, after: str
 ) -> None:
     """The running replica continues; ``check`` names it; afterwards the session continues in a new epoch."""
-    with scripted_mix() as mix:
-        feed = Feed(3)
-        mix.serve({"s": feed})
+    feed = Feed(3)
+    with scripted_mix({"s": feed}) as mix:
         more = {"delivery.guarantee": before, "topics.shards": 1}
         chosen = settings(kafka, namespace, mix.url, more)
         del chosen["instance"]  # the other replica has its own name

@@ -20,7 +20,7 @@ from tests.support.lifecycle import BY_THE_BROKER, LifecycleRecord, assert_true,
 from tests.support.mix import MixServer
 from tests.support.process import Bridge, command
 from tests.support.rule import Follower, follow
-from tests.support.scene import events, last_checkpoint, settings, started, status
+from tests.support.scene import bridged, events, last_checkpoint, settings, status
 from tests.support.scripted_mix import content
 from tests.support.waiting import wait_until
 
@@ -279,7 +279,7 @@ def test_a_lifecycle_record_describes_each_interruption(
     options = ("--sessions", 0, "--heartbeat", 0.3, "--retry", 20)
     with MixServer(tmp_path / "mix", *options) as mix:
         sessions = {name: _speaker(mix, name) for name in CASES}
-        with started(tmp_path, _chosen(kafka, namespace, mix.url)) as bridge:
+        with bridged(tmp_path, _chosen(kafka, namespace, mix.url)) as bridge:
             scene = Scene(sessions, mix, bridge)
             _act(sessions, {name: publish(10) for name in CASES})
             consumer.wait_received(dict.fromkeys(CASES, numbers((1, 10))))
@@ -289,7 +289,6 @@ def test_a_lifecycle_record_describes_each_interruption(
             wait_until(scene.streams, what=f"streams, see {bridge.log}", interval=0.05)
             _act(sessions, {name: case.after for name, case in CASES.items()})
             consumer.wait_received({name: case.received for name, case in cases.items()})
-            assert bridge.terminate() == 0
     assert consumer.received() == {name: list(case.received) for name, case in cases.items()}
     _check(consumer, cases)
     verified = command(["verify", "--json"], _chosen(kafka, namespace, "http://unknown.invalid"))

@@ -13,10 +13,10 @@ from tests.support.mix import MixServer
 from tests.support.process import MIX_BRIDGE, Bridge, command
 from tests.support.scene import (
     accepted,
+    bridged,
     events,
     session,
     settings,
-    started,
     texts,
     wait_acknowledged,
     wait_checkpoint,
@@ -54,26 +54,26 @@ def test_ends_are_announced_and_a_session_that_is_listed_again_resumes(
 ) -> None:
     """Gone or deleted, with the number at its end; listed again, it continues with the same numbers."""
     more = {"servers.local.gone_after": "300ms", **BY_THE_BROKER}
-    with scripted_mix() as mix:
-        gone, deleted = Feed(3), Feed(3)
-        mix.serve({"gone": gone, "deleted": deleted})
-        with started(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:
-            for name in ("gone", "deleted"):
-                wait_acknowledged(bridge, name, 3)
-            mix.list()
-            mix.streams["gone"] = answering(404)
-            gone.cut()
-            deleted.push("session_deleted", '{"type":"session_deleted","sessionId":"deleted"}')
-            for name in ("gone", "deleted"):
-                wait_checkpoint(kafka, namespace, name, lambda one: one["state"] == "ended")
-                wait_until(lambda name=name: not session(bridge, name), what=f"the end of {name}", interval=0.05)  # type: ignore[misc]
-            polls = mix.lists
-            wait_until(lambda: mix.lists > polls + 1, what="a list without them")
-            gone.add(2)
-            mix.streams["gone"] = gone
-            mix.list("gone")
-            wait_acknowledged(bridge, "gone", 5)
-            assert bridge.terminate() == 0
+    gone, deleted = Feed(3), Feed(3)
+    with (
+        scripted_mix({"gone": gone, "deleted": deleted}) as mix,
+        bridged(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge,
+    ):
+        for name in ("gone", "deleted"):
+            wait_acknowledged(bridge, name, 3)
+        mix.list()
+        mix.streams["gone"] = answering(404)
+        gone.cut()
+        deleted.push("session_deleted", '{"type":"session_deleted","sessionId":"deleted"}')
+        for name in ("gone", "deleted"):
+            wait_checkpoint(kafka, namespace, name, lambda one: one["state"] == "ended")
+            wait_until(lambda name=name: not session(bridge, name), what=f"the end of {name}", interval=0.05)  # type: ignore[misc]
+        polls = mix.lists
+        wait_until(lambda: mix.lists > polls + 1, what="a list without them")
+        gone.add(2)
+        mix.streams["gone"] = gone
+        mix.list("gone")
+        wait_acknowledged(bridge, "gone", 5)
     announced = lifecycle(kafka, namespace, "gone")
     assert kinds_and_reasons(announced) == [
         ("attached", "new_session"),
@@ -115,9 +115,8 @@ def test_an_announcement_cut_by_a_crash_is_written_again(
         dies(1)
         dies(2, lambda bridge: _gap(bridge, kafka, namespace, mix))
         dies(2, lambda _: _end(kafka, namespace, mix))
-        with started(tmp_path, chosen) as bridge:
+        with bridged(tmp_path, chosen):
             wait_checkpoint(kafka, namespace, "a", lambda one: one["state"] == "ended")
-            assert bridge.terminate() == 0
     announced = lifecycle(kafka, namespace, "a")
     kinds = [one.kind for one in announced]
     assert set(kinds) == {"attached", "gap", "ended"}
@@ -177,7 +176,7 @@ def test_a_jump_is_filled_by_one_reconnect_and_announced_after_that(kafka: str, 
                 interval=0.2,
             )
 
-        with started(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:
+        with bridged(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:
             publish(1, 5)
             wait_texts(dict.fromkeys(names, numbers(1, 5)))
             for name in ("filled", "twice"):
@@ -195,7 +194,6 @@ def test_a_jump_is_filled_by_one_reconnect_and_announced_after_that(kafka: str, 
             )
             filled = [line for line in bridge.get("/metrics").text.splitlines() if line.startswith("mix_bridge_healed")]
             opened = {name: mix.counts(name)["opened"] for name in names}
-            assert bridge.terminate() == 0
     attached, proved, jumped = ("attached", "new_session"), ("resumed", "replay_proved"), ("gap", "ids_jumped")
     announced = {name: lifecycle(kafka, namespace, name) for name in names}
     assert {name: kinds_and_reasons(one) for name, one in announced.items()} == {

@@ -12,7 +12,7 @@ from tests.fakes.faulty_feed import FaultyFeed, Sent, numbered, up_to
 from tests.fakes.raw_server import Peer, Script, answer
 from tests.support.effort import EFFORT
 from tests.support.feed_proof import proven, wait_delivered
-from tests.support.scene import events, settings, started
+from tests.support.scene import bridged, events, settings
 from tests.support.scripted_mix import scripted_mix
 from tests.support.usage import memory
 
@@ -40,16 +40,12 @@ def test_malformed_events_stop_no_stream_and_arrive_as_event_or_dead_letter(
         "giants": [*malformed.giants(2 * malformed.MIB)],
     }
     feeds = {name: FaultyFeed(between_valid_events(sent)) for name, sent in kinds.items()}
-    with scripted_mix() as mix:
-        mix.streams = dict(feeds)
-        mix.list(*feeds)
-        with started(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
-            wait_delivered(bridge, feeds)
-            for feed in feeds.values():
-                feed.fail([], numbered(20_000, 3))
-            wait_delivered(bridge, feeds)
-            assert "bug" not in bridge.log_text()
-            assert bridge.terminate() == 0
+    with scripted_mix(feeds) as mix, bridged(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
+        wait_delivered(bridge, feeds)
+        for feed in feeds.values():
+            feed.fail([], numbered(20_000, 3))
+        wait_delivered(bridge, feeds)
+        assert "bug" not in bridge.log_text()
     proof = proven(kafka, namespace, feeds, new_epochs=True)
     letters = events(kafka, namespace, "dead-letters")
     print(f"{proof.events} events, {len(letters)} of them dead letters, {proof.repeats} repeats")
@@ -64,10 +60,9 @@ def test_ids_that_cannot_be_sent_back_cause_repeats_and_lose_no_event(
     with scripted_mix() as mix:
         mix.streams = {name: refusing_long_headers(feed) for name, feed in feeds.items()}
         mix.list(*feeds)
-        with started(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
+        with bridged(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
             wait_delivered(bridge, feeds)
             assert "bug" not in bridge.log_text()
-            assert bridge.terminate() == 0
     proof = proven(kafka, namespace, feeds, new_epochs=True)
     epochs = {key: len({one.epoch for one in got}) for key, got in proof.follower.by_key().items()}
     print(f"{proof.events} events, epochs {epochs}")
@@ -89,18 +84,14 @@ def test_giant_events_in_a_row_need_bounded_memory(kafka: str, namespace: str, t
     """Events of 20 MB on two streams become dead letters with size and digest; ordinary events between them arrive."""
     giants = [*malformed.giants_in_a_row(GIANT, GIANTS)]
     feeds = {"a": FaultyFeed(numbered(1, 1)), "b": FaultyFeed(numbered(1, 1))}
-    with scripted_mix() as mix:
-        mix.streams = dict(feeds)
-        mix.list(*feeds)
-        with started(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
-            wait_delivered(bridge, feeds)
-            before = memory(bridge.pid)
-            Path(f"/proc/{bridge.pid}/clear_refs").write_text("5")  # resets the peak
-            for feed in feeds.values():
-                feed.add(giants)
-            wait_delivered(bridge, feeds)
-            grown = memory(bridge.pid, "VmHWM") - before
-            assert bridge.terminate() == 0
+    with scripted_mix(feeds) as mix, bridged(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
+        wait_delivered(bridge, feeds)
+        before = memory(bridge.pid)
+        Path(f"/proc/{bridge.pid}/clear_refs").write_text("5")  # resets the peak
+        for feed in feeds.values():
+            feed.add(giants)
+        wait_delivered(bridge, feeds)
+        grown = memory(bridge.pid, "VmHWM") - before
     proven(kafka, namespace, feeds)
     total = 2 * GIANTS * GIANT / malformed.MIB
     print(f"{total:.0f} MiB in events of {GIANT / 2**20:.0f} MiB: {grown / 2**20:.1f} MiB more than before at most")

@@ -8,7 +8,7 @@ from typing import Any
 from tests.support.broker import Broker
 from tests.support.mix import MixServer
 from tests.support.process import Bridge
-from tests.support.scene import session, settings, started, status, texts, wait_acknowledged, wait_logged
+from tests.support.scene import bridged, session, settings, started, status, texts, wait_acknowledged, wait_logged
 from tests.support.scripted_mix import Feed, scripted_mix
 from tests.support.waiting import wait_until
 
@@ -23,7 +23,7 @@ def test_an_outage_of_kafka_is_visible_and_loses_nothing(namespace: str, tmp_pat
     with Broker(tmp_path / "kafka") as broker, scripted_mix() as mix:
         feed = Feed(10)
         mix.serve({"a": feed})
-        with started(tmp_path, settings(broker.bootstrap, namespace, mix.url)) as bridge:
+        with bridged(tmp_path, settings(broker.bootstrap, namespace, mix.url)) as bridge:
             wait_acknowledged(bridge, "a", 10)
             bridge.wait_ready()
             broker.kill()
@@ -38,7 +38,6 @@ def test_an_outage_of_kafka_is_visible_and_loses_nothing(namespace: str, tmp_pat
             wait_acknowledged(bridge, "a", 50)
             bridge.wait_ready()
             assert wait_logged(bridge, "Kafka answers again")["level"] == "info"
-            assert bridge.terminate() == 0
         assert texts(broker.bootstrap, namespace, "a") == [str(number) for number in range(1, 51)]
 
 
@@ -49,7 +48,7 @@ def test_an_outage_of_a_server_is_visible_and_survived(kafka: str, namespace: st
         for name in ("a", "b"):
             mix.post("/control/sessions", {"id": name, "rate": 0})
             mix.post(f"/control/sessions/{name}/burst", {"count": 5})
-        with started(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:
+        with bridged(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:
             wait_acknowledged(bridge, "a", 5)
             bridge.wait_ready()
             assert status(bridge)["servers"]["local"]["reachable"] is True
@@ -61,14 +60,13 @@ def test_an_outage_of_a_server_is_visible_and_survived(kafka: str, namespace: st
             assert session(bridge, "a")["last_error"]
             reconnects = session(bridge, "a")["reconnects"]
             wait_until(lambda: session(bridge, "a")["reconnects"] > reconnects + 3, 10, "more tries")
-            assert bridge.terminate() == 0
 
 
 def test_an_outage_of_a_server_is_visible_without_a_session_too(kafka: str, namespace: str, tmp_path: Path) -> None:
     """Discovery alone, and an empty list: 200 while it answers, 503 with advice as soon as it is down."""
     with (
         MixServer(tmp_path / "mix", "--sessions", 0) as mix,
-        started(tmp_path, settings(kafka, namespace, mix.url)) as bridge,
+        bridged(tmp_path, settings(kafka, namespace, mix.url)) as bridge,
     ):
         bridge.wait_ready()
         assert status(bridge)["sessions"] == []
@@ -77,7 +75,6 @@ def test_an_outage_of_a_server_is_visible_without_a_session_too(kafka: str, name
         assert "servers.<name>.url" in check(bridge, "servers")["detail"]
         assert check(bridge, "sessions")["ok"] is True
         assert bridge.get("/livez").status == 200
-        assert bridge.terminate() == 0
 
 
 def test_a_refused_token_is_visible_without_a_session_too(kafka: str, namespace: str, tmp_path: Path) -> None:
@@ -87,7 +84,7 @@ def test_a_refused_token_is_visible_without_a_session_too(kafka: str, namespace:
     more = {"servers.local.token_file": token}
     with scripted_mix() as mix:
         mix.token = "right"
-        with started(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:
+        with bridged(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:
             bridge.wait_ready()
             token.write_text("wrong\n")
             wait_until(lambda: bridge.get("/readyz").status == 503, 10, "a 503 of /readyz", 0.05)
@@ -95,7 +92,6 @@ def test_a_refused_token_is_visible_without_a_session_too(kafka: str, namespace:
             assert wait_logged(bridge, "discovery failed", "401")
             token.write_text("right\n")
             bridge.wait_ready()
-            assert bridge.terminate() == 0
         token.write_text("wrong\n")
         with started(tmp_path / "again", settings(kafka, namespace, mix.url, more)) as bridge:
             wait_logged(bridge, "discovery failed", "401")

@@ -15,6 +15,7 @@ from tests.support.process import Bridge
 from tests.support.rule import follow
 from tests.support.scene import (
     accepted,
+    bridged,
     events,
     session,
     settings,
@@ -45,7 +46,7 @@ def test_memory_is_bounded_and_nothing_is_lost(pausable_broker: Broker, namespac
     more = {"delivery.max_buffer_bytes": BUFFER, "delivery.max_in_flight": 1_000_000, "topics.partitions": 4}
     broker = pausable_broker
     with MixServer(tmp_path / "mix", *options) as mix:
-        with started(tmp_path, settings(broker.bootstrap, namespace, mix.url, more)) as bridge:
+        with bridged(tmp_path, settings(broker.bootstrap, namespace, mix.url, more)) as bridge:
             wait_until(
                 lambda: sum(one["acknowledged_sequence"] for one in status(bridge)["sessions"]) > 100, 20, "flow"
             )
@@ -68,7 +69,6 @@ def test_memory_is_bounded_and_nothing_is_lost(pausable_broker: Broker, namespac
                 f"all events, see {bridge.log}",
                 0.1,
             )
-            assert bridge.terminate() == 0
         follower = follow(events(broker.bootstrap, namespace))
     assert not follower.repeats
     for records in follower.by_key().values():
@@ -83,7 +83,7 @@ def test_one_session_cannot_hold_more_than_its_window(pausable_broker: Broker, n
         for name in ("busy", "quiet"):
             mix.post("/control/sessions", {"id": name, "rate": 0})
         more = {"delivery.max_in_flight": 100}  # busy also hears that quiet was created: one event more
-        with started(tmp_path, settings(broker.bootstrap, namespace, mix.url, more)) as bridge:
+        with bridged(tmp_path, settings(broker.bootstrap, namespace, mix.url, more)) as bridge:
             wait_until(lambda: [one["state"] for one in status(bridge)["sessions"]] == ["streaming"] * 2, 20, "streams")
             broker.pause()
             mix.post("/control/sessions/busy/burst", {"count": 1000})
@@ -94,7 +94,6 @@ def test_one_session_cannot_hold_more_than_its_window(pausable_broker: Broker, n
             broker.resume()
             wait_until(lambda: session(bridge, "busy")["acknowledged_sequence"] >= 1000, 20, "everything")
             wait_until(lambda: session(bridge, "quiet")["acknowledged_sequence"] >= 50, 20, "everything")
-            assert bridge.terminate() == 0
 
 
 @pytest.mark.parametrize("guarantee", ["at_least_once", "exactly_once"])
@@ -104,20 +103,20 @@ def test_kafka_away_for_longer_than_the_session_timeout_costs_no_stream(
     """Events wait in memory meanwhile: the server may not have them any more when they could be requested again."""
     broker, feed = pausable_broker, Feed(5)
     more = {"kafka.group_session_timeout": "6s", "delivery.guarantee": guarantee}
-    with scripted_mix() as mix:
-        mix.serve({"a": feed})
-        with started(tmp_path, settings(broker.bootstrap, namespace, mix.url, more)) as bridge:
-            wait_acknowledged(bridge, "a", 5)
-            asked = len(mix.asked)
-            broker.pause()
-            wait_logged(bridge, "shard lost: readers continue", deadline=40.0)
-            feed.add(20)
-            wait_until(lambda: session(bridge, "a")["last_event_id"] == "25", 10, "the events of the outage, read")
-            broker.resume()
-            wait_logged(bridge, "no other process owned it", deadline=60.0)
-            wait_acknowledged(bridge, "a", 25)
-            assert len(mix.asked) == asked
-            assert bridge.terminate() == 0
+    with (
+        scripted_mix({"a": feed}) as mix,
+        bridged(tmp_path, settings(broker.bootstrap, namespace, mix.url, more)) as bridge,
+    ):
+        wait_acknowledged(bridge, "a", 5)
+        asked = len(mix.asked)
+        broker.pause()
+        wait_logged(bridge, "shard lost: readers continue", deadline=40.0)
+        feed.add(20)
+        wait_until(lambda: session(bridge, "a")["last_event_id"] == "25", 10, "the events of the outage, read")
+        broker.resume()
+        wait_logged(bridge, "no other process owned it", deadline=60.0)
+        wait_acknowledged(bridge, "a", 25)
+        assert len(mix.asked) == asked
     got = accepted(broker.bootstrap, namespace, "a")
     assert [one.sequence for one in got] == list(range(1, 26))
     assert len({one.epoch for one in got}) == 1
@@ -129,9 +128,8 @@ def test_a_reader_that_waited_long_for_memory_reconnects(
     """Kafka is paused for six seconds: the socket may lack events by then, a replay does not."""
     more = {"delivery.max_in_flight": 20}
     broker, feed = pausable_broker, Feed(10)
-    with scripted_mix() as mix:
-        mix.serve({"a": feed})
-        with started(tmp_path, settings(broker.bootstrap, namespace, mix.url, more)) as bridge:
+    with scripted_mix({"a": feed}) as mix:
+        with bridged(tmp_path, settings(broker.bootstrap, namespace, mix.url, more)) as bridge:
             wait_acknowledged(bridge, "a", 10)
             broker.pause()
             paused_until = monotonic() + 6.5
@@ -141,7 +139,6 @@ def test_a_reader_that_waited_long_for_memory_reconnects(
             broker.resume()
             wait_acknowledged(bridge, "a", 260)
             wait_logged(bridge, "reconnecting at once")
-            assert bridge.terminate() == 0
         assert len(mix.asked) == 2
         assert texts(broker.bootstrap, namespace, "a") == [str(number) for number in range(1, 261)]
         records = events(broker.bootstrap, namespace)
@@ -164,10 +161,9 @@ def test_a_shutdown_that_cannot_deliver_is_75_and_loses_nothing(
 ) -> None:
     """75 after ``drain_timeout``, and the reason; after the next start nothing is missing."""
     broker, feed = pausable_broker, Feed(5)
-    with scripted_mix() as mix:
-        mix.serve({"a": feed})
+    with scripted_mix({"a": feed}) as mix:
         chosen = settings(broker.bootstrap, namespace, mix.url, {"delivery.drain_timeout": "1500ms"})
-        with started(tmp_path, chosen) as bridge:
+        with bridged(tmp_path, chosen) as bridge:
             stop_with_events_in_memory(broker, bridge, feed)
             asked_at = monotonic()
             assert bridge.wait() == 75
@@ -176,7 +172,6 @@ def test_a_shutdown_that_cannot_deliver_is_75_and_loses_nothing(
             broker.resume()
             bridge.start("--set", "delivery.drain_timeout=30s")  # this shutdown has enough time
             wait_acknowledged(bridge, "a", 10)
-            assert bridge.terminate() == 0
         assert texts(broker.bootstrap, namespace, "a") == [str(number) for number in range(1, 11)]
 
 
@@ -185,10 +180,11 @@ def test_a_second_signal_ends_the_process_at_once_with_75(
 ) -> None:
     """Long before ``drain_timeout``."""
     feed, more = Feed(5), {"delivery.drain_timeout": "1h"}
-    with scripted_mix() as mix:
-        mix.serve({"a": feed})
-        with started(tmp_path, settings(pausable_broker.bootstrap, namespace, mix.url, more)) as bridge:
-            stop_with_events_in_memory(pausable_broker, bridge, feed)
-            wait_logged(bridge, "stop requested")
-            bridge.send(signal.SIGTERM)
-            assert bridge.wait() == 75
+    with (
+        scripted_mix({"a": feed}) as mix,
+        started(tmp_path, settings(pausable_broker.bootstrap, namespace, mix.url, more)) as bridge,
+    ):
+        stop_with_events_in_memory(pausable_broker, bridge, feed)
+        wait_logged(bridge, "stop requested")
+        bridge.send(signal.SIGTERM)
+        assert bridge.wait() == 75

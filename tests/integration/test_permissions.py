@@ -19,7 +19,7 @@ from tests.support.broker import Broker, quiet_admin
 from tests.support.process import command
 from tests.support.refusing_proxy import INIT_PRODUCER_ID, refusing_proxy
 from tests.support.repository import REPOSITORY
-from tests.support.scene import settings, started, texts, wait_acknowledged
+from tests.support.scene import bridged, settings, texts, wait_acknowledged
 from tests.support.scripted_mix import Feed, scripted_mix
 from tests.support.topics import create_topic
 from tests.support.waiting import TIMEOUT, wait_until
@@ -125,10 +125,9 @@ def test_each_missing_permission_is_reported_and_the_documented_ones_suffice(tmp
             in done.stderr
         )
         allow(broker, rules[ResourceType.GROUP])
-        with started(tmp_path, given) as bridge:
+        with bridged(tmp_path, given) as bridge:
             wait_acknowledged(bridge, "a", 20)
             assert [line for line in lines_of(given).values() if line["state"] == "failed"] == []
-            assert bridge.terminate() == 0
         assert len(texts(broker.bootstrap, "mix", "a")) == 20
 
 
@@ -185,7 +184,7 @@ def test_a_group_of_other_consumers_is_reported(kafka: str, namespace: str) -> N
 
 def test_replicas_with_other_servers_are_reported(kafka: str, namespace: str, tmp_path: Path) -> None:
     """From the replica's committed metadata; the spelling of a URL does not matter."""
-    with scripted_mix() as mix, started(tmp_path, settings(kafka, namespace, mix.url, {})) as bridge:
+    with scripted_mix() as mix, bridged(tmp_path, settings(kafka, namespace, mix.url, {})) as bridge:
         bridge.wait_ready()
         same = settings(kafka, namespace, f"{mix.url}/", {"http.port": 0})
         more = same | {"servers.more.url": UNUSED}
@@ -194,4 +193,3 @@ def test_replicas_with_other_servers_are_reported(kafka: str, namespace: str, tm
         assert (found["replicas"]["state"], differing["replicas"]["state"]) == ("ok", "failed")
         assert str(bridge.pid) in differing["replicas"]["detail"]
         assert "servers.<name>.url" in differing["replicas"]["hint"]
-        assert bridge.terminate() == 0

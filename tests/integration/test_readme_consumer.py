@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.support.process import MIX_BRIDGE, Bridge
 from tests.support.processes import spawn
 from tests.support.repository import REPOSITORY
-from tests.support.scene import events, settings, started, wait_acknowledged, write
+from tests.support.scene import bridged, events, settings, wait_acknowledged, write
 from tests.support.scripted_mix import Feed, scripted_mix
 from tests.support.topics import create_topic
 from tests.support.waiting import wait_until
@@ -46,9 +46,8 @@ def running(folder: Path, code: str) -> Iterator[Path]:
 def test_the_readmes_consumer_has_each_event_once(kafka: str, namespace: str, tmp_path: Path) -> None:
     """Before and after a kill -9 between the acknowledgement of records and their checkpoint, which causes repeats."""
     program = (MIX_BRIDGE[0], "-m", "tests.support.dying_bridge", "--point", "after_acknowledgement", "--")
-    with scripted_mix() as mix:
-        feed = Feed(20)
-        mix.serve({"a": feed})
+    feed = Feed(20)
+    with scripted_mix({"a": feed}) as mix:
         chosen = settings(kafka, namespace, mix.url)
         assert Bridge(tmp_path / "killed", chosen, program).start(wait=False).wait(30) < 0
         sent = len(events(kafka, namespace))
@@ -56,9 +55,8 @@ def test_the_readmes_consumer_has_each_event_once(kafka: str, namespace: str, tm
         with running(tmp_path, example(kafka, f"{namespace}.events")) as said:
             wait_until(lambda: len(printed(said)) >= sent, 30, f"{sent} events in {said}", 0.05)
             feed.add(20)
-            with started(tmp_path, chosen) as bridge:
+            with bridged(tmp_path, chosen) as bridge:
                 wait_acknowledged(bridge, "a", 40)
-                assert bridge.terminate() == 0
             wait_until(lambda: len(printed(said)) >= 40, 30, f"40 events in {said}", 0.05)
             assert len(events(kafka, namespace)) > 40, "the killed bridge's successor repeated nothing"
             lines = printed(said)

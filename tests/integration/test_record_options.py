@@ -9,7 +9,7 @@ from bridge.core.identity import SessionKey
 from bridge.core.records.formats import traceparent
 from bridge.settings import load
 from tests.fakes.schema_registry import Registry, serving
-from tests.support.scene import events, settings, started, wait_acknowledged, wait_logged
+from tests.support.scene import bridged, events, settings, wait_acknowledged, wait_logged
 from tests.support.scripted_mix import Feed, scripted_mix
 
 AWAY = "http://127.0.0.1:1"
@@ -25,19 +25,17 @@ def test_records_carry_what_the_settings_ask_for(kafka: str, namespace: str, tmp
     with scripted_mix() as mix, serving(Registry()) as registry:
         feed = Feed(3)
         mix.serve({"a": feed})
-        with started(
+        with bridged(
             tmp_path / "away", settings(kafka, namespace, mix.url, chosen | {"schemas.registry_url": AWAY})
         ) as bridge:
             wait_acknowledged(bridge, "a", 3)
             assert wait_logged(bridge, "no schema ids")["level"] == "warning"
-            assert bridge.terminate() == 0
         register(load({"schemas.registry_url": registry.url}, {}))
         feed.add(2)
-        with started(
+        with bridged(
             tmp_path / "there", settings(kafka, namespace, mix.url, chosen | {"schemas.registry_url": registry.url})
         ) as bridge:
             wait_acknowledged(bridge, "a", 5)
-            assert bridge.terminate() == 0
     read = [dict(record.headers) for record in events(kafka, namespace) if record.key == b"local/a"]
     assert [(headers.get("__value_schema_id") or b"")[:1] for headers in read] == [b""] * 3 + [b"\x01"] * 2
     for headers in read:

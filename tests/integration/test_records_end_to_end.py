@@ -19,6 +19,7 @@ from tests.support.mix import MixServer, prove
 from tests.support.rule import understand
 from tests.support.scene import (
     accepted,
+    bridged,
     checkpoints,
     events,
     last_checkpoint,
@@ -43,9 +44,8 @@ def one_run(kafka: str, namespace: str, folder: Path, more: Mapping[str, object]
     with scripted_mix() as mix:
         mix.list(SESSION)
         mix.streams = {SESSION: stream(*blocks)}
-        with started(folder, settings(kafka, namespace, mix.url, more)) as bridge:
+        with bridged(folder, settings(kafka, namespace, mix.url, more)) as bridge:
             wait_acknowledged(bridge, SESSION, len(blocks))
-            assert bridge.terminate() == 0
 
 
 def test_a_structured_record_is_the_envelope_of_the_description(kafka: str, namespace: str, tmp_path: Path) -> None:
@@ -92,11 +92,10 @@ def assert_attributes(attributes: dict[str, Any], record: Read, before: int, sse
 def test_what_the_server_sent_arrives_byte_for_byte(kafka: str, namespace: str, tmp_path: Path, form: str) -> None:
     """A lively session of all event types, against the server's own journal."""
     with MixServer(tmp_path / "mix", "--sessions", 2, "--rate", 0) as mix:
-        with started(tmp_path, settings(kafka, namespace, mix.url, {"events.format": form})) as bridge:
+        with bridged(tmp_path, settings(kafka, namespace, mix.url, {"events.format": form})) as bridge:
             mix.post("/control/sessions", {"id": "s", "rate": 0})
             mix.post("/control/sessions/s/burst", {"count": 400})
             wait_acknowledged(bridge, "s", 400)
-            assert bridge.terminate() == 0
         prove(kafka, [f"{namespace}.events"], mix.journal())
 
 
@@ -170,11 +169,11 @@ def test_skipped_events_take_no_number_and_move_the_position(kafka: str, namespa
         block("6", "thinking", '{"type":"thinking","content":"x"}'),
     ]
     more = {"events.skip": "thinking", "events.unknown": "skip", "events.invalid": "skip"}
-    with scripted_mix() as mix:
-        mix.serve({"a": stream(*blocks)})
-        with started(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:
-            wait_acknowledged(bridge, "a", 2)
-            assert bridge.terminate() == 0
+    with (
+        scripted_mix({"a": stream(*blocks)}) as mix,
+        bridged(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge,
+    ):
+        wait_acknowledged(bridge, "a", 2)
     assert [(one.sequence, json.loads(one.data)["content"]) for one in accepted(kafka, namespace, "a")] == [
         (1, "1"),
         (2, "5"),
@@ -215,10 +214,9 @@ def test_keys_go_where_java_clients_put_them(kafka: str, namespace: str, tmp_pat
         mix.list(*names)
         mix.streams = dict.fromkeys(names, stream(*contents(1), block("2", "content", "{}")))
         more = {"topics.partitions": 7, "topics.shards": 7}
-        with started(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:
+        with bridged(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:
             for name in names:
                 wait_acknowledged(bridge, name, 2)
-            assert bridge.terminate() == 0
     for topic in ("events", "dead-letters", "checkpoints"):
         records = [record for record in events(kafka, namespace, topic) if record.key != CLAIM_KEY]
         assert {record.key: record.partition for record in records} == expected, topic
@@ -240,17 +238,14 @@ def test_changed_rules_of_numbering_begin_a_new_epoch(
     kafka: str, namespace: str, tmp_path: Path, changed: dict[str, object], is_new: object
 ) -> None:
     """What decides which events take a number; not what they look like. The position stays, nothing is repeated."""
-    with scripted_mix() as mix:
-        feed = Feed(2)
-        mix.serve({"a": feed})
+    feed = Feed(2)
+    with scripted_mix({"a": feed}) as mix:
         chosen = settings(kafka, namespace, mix.url)
-        with started(tmp_path, chosen) as bridge:
+        with bridged(tmp_path, chosen) as bridge:
             wait_acknowledged(bridge, "a", 2)
-            assert bridge.terminate() == 0
         feed.add(2)
-        with started(tmp_path, chosen | changed) as bridge:
+        with bridged(tmp_path, chosen | changed) as bridge:
             wait_accepted(kafka, namespace, "a", 4)
-            assert bridge.terminate() == 0
     got = [understand(record) for record in events(kafka, namespace)]
     assert [json.loads(one.data)["content"] for one in got] == ["1", "2", "3", "4"]
     assert [one.sequence for one in got] == ([1, 2, 1, 2] if is_new else [1, 2, 3, 4])

@@ -30,9 +30,8 @@ def bridge_with_file(
 
 def test_a_reload_under_load_changes_the_level_and_nothing_else(kafka: str, namespace: str, tmp_path: Path) -> None:
     """Twenty streams continue on their connections; other keys are named; broken TOML changes nothing."""
-    with scripted_mix() as mix:
-        feeds = {f"s{number}": Feed(5) for number in range(STREAMS)}
-        mix.serve(feeds)
+    feeds = {f"s{number}": Feed(5) for number in range(STREAMS)}
+    with scripted_mix(feeds) as mix:
         chosen = settings(kafka, namespace, mix.url)
         toml = '[log]\nlevel = "warning"\n'
         with (
@@ -107,8 +106,7 @@ def test_planted_secrets_never_appear_at_debug(kafka: str, namespace: str, tmp_p
         (tmp_path / "token").write_text(values["token"])
 
     write(old)
-    with scripted_mix() as mix:
-        mix.serve({"s1": Feed(5)})
+    with scripted_mix({"s1": Feed(5)}) as mix:
         chosen = settings(kafka, namespace, mix.url) | {
             "log.level": "debug",
             "servers.local.token_file": str(tmp_path / "token"),

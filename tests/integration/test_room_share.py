@@ -23,17 +23,18 @@ def test_a_session_whose_topic_takes_nothing_leaves_room_for_the_others(
         "topics.routes": [{"match": "todos_*", "topic": tools}],
         "delivery.max_buffer_bytes": "4MiB",
     }
-    with scripted_mix() as mix:
-        mix.serve({"stuck": stuck, "other": other})
-        with started(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:
-            wait_acknowledged(bridge, "stuck", 5)
-            delete_topics(kafka, tools)
-            wait_until(lambda: partitions_of(kafka, tools) == [], 10, "the end of the topic")
-            stuck.push("todos_updated", content("x"))
-            wait_until(lambda: session(bridge, "stuck")["in_flight"] > 0, 10, "something that waits")
-            for _ in range(400):
-                stuck.push("content", content("x" * 20_000))
-            wait_until(lambda: session(bridge, "stuck")["in_flight"] > 40, 10, "much that waits")
-            for count in range(6, 26):
-                other.add(1)
-                wait_acknowledged(bridge, "other", count)
+    with (
+        scripted_mix({"stuck": stuck, "other": other}) as mix,
+        started(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge,
+    ):
+        wait_acknowledged(bridge, "stuck", 5)
+        delete_topics(kafka, tools)
+        wait_until(lambda: partitions_of(kafka, tools) == [], 10, "the end of the topic")
+        stuck.push("todos_updated", content("x"))
+        wait_until(lambda: session(bridge, "stuck")["in_flight"] > 0, 10, "something that waits")
+        for _ in range(400):
+            stuck.push("content", content("x" * 20_000))
+        wait_until(lambda: session(bridge, "stuck")["in_flight"] > 40, 10, "much that waits")
+        for count in range(6, 26):
+            other.add(1)
+            wait_acknowledged(bridge, "other", count)

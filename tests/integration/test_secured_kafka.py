@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import serialization
 
 from tests.support.broker import Broker
 from tests.support.process import Bridge
-from tests.support.scene import session, settings, started, texts, wait_acknowledged, wait_logged
+from tests.support.scene import bridged, session, settings, started, texts, wait_acknowledged, wait_logged
 from tests.support.scripted_mix import Feed, ScriptedMix, scripted_mix
 from tests.support.waiting import let_pass, wait_until
 
@@ -134,20 +134,18 @@ def test_a_new_password_is_used_by_the_running_clients(secured: Secured, namespa
     password.write_text("hunter2-first")
     chosen = secured.with_password() | {"kafka.sasl_mechanism": "SCRAM-SHA-512", "kafka.sasl_username": "rotated"}
     chosen |= {"kafka.sasl_password_file": password, "log.level": "debug"}
-    with scripted_mix() as mix:
-        mix.serve({"a": feed})
-        with started(tmp_path, settings("", namespace, mix.url, chosen)) as bridge:
-            wait_acknowledged(bridge, "a", 100)
-            password.write_text("hunter2-second")
-            bridge.send(signal.SIGHUP)
-            wait_logged(bridge, "settings reloaded", "kafka.sasl_password_file")
-            secured.set_password("rotated", "hunter2-second")
-            let_pass(3.5)  # every connection of before is closed by now
-            feed.add(100)
-            wait_acknowledged(bridge, "a", 200)
-            assert session(bridge, "a")["reconnects"] == 0
-            assert bridge.terminate() == 0
-            assert "hunter2" not in bridge.log_text()
+    with scripted_mix({"a": feed}) as mix, started(tmp_path, settings("", namespace, mix.url, chosen)) as bridge:
+        wait_acknowledged(bridge, "a", 100)
+        password.write_text("hunter2-second")
+        bridge.send(signal.SIGHUP)
+        wait_logged(bridge, "settings reloaded", "kafka.sasl_password_file")
+        secured.set_password("rotated", "hunter2-second")
+        let_pass(3.5)  # every connection of before is closed by now
+        feed.add(100)
+        wait_acknowledged(bridge, "a", 200)
+        assert session(bridge, "a")["reconnects"] == 0
+        assert bridge.terminate() == 0
+        assert "hunter2" not in bridge.log_text()
     assert len(texts(secured.broker.bootstrap, namespace, "a")) == 200
 
 
@@ -167,27 +165,24 @@ def test_new_certificates_are_used_by_new_clients(secured: Secured, namespace: s
         "kafka.ssl_cert_file": files["client.pem"],
         "kafka.ssl_key_file": files["client.key"],
     }
-    with scripted_mix() as mix:
-        mix.serve({"a": feed})
-        with started(tmp_path, settings("", namespace, mix.url, chosen)) as bridge:
-            wait_acknowledged(bridge, "a", 100)
-            files["client.pem"].write_text("broken")
-            bridge.send(signal.SIGHUP)
-            wait_logged(bridge, "settings not reloaded", "kafka.ssl_")
-            write(trustme.CA())  # of an authority that the broker does not know
-            bridge.send(signal.SIGHUP)
-            for line in ("settings reloaded", "using new producers", "joining the group again"):
-                wait_logged(bridge, line)
-            feed.add(100)
-            wait_until(lambda: session(bridge, "a")["in_flight"] == 100, 20, "records that wait")
-            write(secured.authority, trustme.CA())
-            bridge.send(signal.SIGHUP)
-            wait_acknowledged(bridge, "a", 200)
-            bridge.wait_ready(60)
-            feed.add(100)
-            wait_acknowledged(bridge, "a", 300)
-            assert session(bridge, "a")["reconnects"] == 0
-            assert bridge.terminate() == 0
+    with scripted_mix({"a": feed}) as mix, bridged(tmp_path, settings("", namespace, mix.url, chosen)) as bridge:
+        wait_acknowledged(bridge, "a", 100)
+        files["client.pem"].write_text("broken")
+        bridge.send(signal.SIGHUP)
+        wait_logged(bridge, "settings not reloaded", "kafka.ssl_")
+        write(trustme.CA())  # of an authority that the broker does not know
+        bridge.send(signal.SIGHUP)
+        for line in ("settings reloaded", "using new producers", "joining the group again"):
+            wait_logged(bridge, line)
+        feed.add(100)
+        wait_until(lambda: session(bridge, "a")["in_flight"] == 100, 20, "records that wait")
+        write(secured.authority, trustme.CA())
+        bridge.send(signal.SIGHUP)
+        wait_acknowledged(bridge, "a", 200)
+        bridge.wait_ready(60)
+        feed.add(100)
+        wait_acknowledged(bridge, "a", 300)
+        assert session(bridge, "a")["reconnects"] == 0
     assert len(texts(secured.broker.bootstrap, namespace, "a")) == 300
 
 
@@ -197,9 +192,8 @@ def test_batches_have_the_compression_of_the_settings(
 ) -> None:
     """On the broker's disk; ``lz4`` by default."""
     more = {} if codec is None else {"kafka.compression": codec}
-    with started(tmp_path, settings(secured.broker.bootstrap, namespace, mix.url, more)) as bridge:
+    with bridged(tmp_path, settings(secured.broker.bootstrap, namespace, mix.url, more)) as bridge:
         wait_acknowledged(bridge, "a", 200)
-        assert bridge.terminate() == 0
     segments = secured.broker.data.glob(f"{namespace}.events-*/*.log")
     # The client does not compress a batch that would not become smaller: single records at the start of a stream.
     found = {found for segment in segments for found in _codecs(segment.read_bytes())}

@@ -18,7 +18,7 @@ from tests.support.feed_proof import proven, total, wait_delivered
 from tests.support.killed_server import KilledServer
 from tests.support.lifecycle import lifecycles
 from tests.support.process import Bridge
-from tests.support.scene import settings, started, status
+from tests.support.scene import bridged, settings, status
 from tests.support.scripted_mix import scripted_mix
 from tests.support.waiting import let_pass, wait_until
 
@@ -45,13 +45,9 @@ def test_cuts_at_any_byte_lose_and_repeat_nothing(kafka: str, namespace: str, tm
             sent = numbered(1, 10 * CUTS, layout=LAYOUTS[len(feeds) % len(LAYOUTS)])
             feeds[f"{framing}-{'rst' if reset else 'fin'}"] = FaultyFeed(sent, cuts)
     more = {"servers.local.reconnect_min": "1ms", "servers.local.reconnect_max": "5ms"}
-    with scripted_mix() as mix:
-        mix.streams = dict(feeds)
-        mix.list(*feeds)
-        with started(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:
-            wait_delivered(bridge, feeds)
-            tails = total(bridge, "discarded_tails_total")
-            assert bridge.terminate() == 0
+    with scripted_mix(feeds) as mix, bridged(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:
+        wait_delivered(bridge, feeds)
+        tails = total(bridge, "discarded_tails_total")
     connections = sum(len(feed.requests) for feed in feeds.values())
     proof = proven(kafka, namespace, feeds)
     print(
@@ -70,22 +66,14 @@ def interrupted(
 ) -> dict[str, FaultyFeed]:
     """Run a session per row: events, then its faults on one connection each, then events. Verify all of them."""
     feeds = {name: FaultyFeed(numbered(1, 20)) for name in faults}
-    with scripted_mix() as mix:
-        mix.streams = dict(feeds)
-        mix.list(*feeds)
-        with started(folder, settings(kafka, namespace, mix.url, more)) as bridge:
-            wait_delivered(bridge, feeds)
-            for name, feed in feeds.items():
-                feed.fail(faults[name], numbered(21, 20))
-            wait_delivered(bridge, feeds)
-            wait_until(
-                lambda: all(len(feeds[name].requests) == 2 + len(faults[name]) for name in feeds), 20, "requests"
-            )
-            wait_until(
-                lambda: {one["state"] for one in status(bridge)["sessions"]} == {"streaming"}, 10, "working streams"
-            )
-            assert bridge.get("/readyz").status == 200
-            assert bridge.terminate() == 0
+    with scripted_mix(feeds) as mix, bridged(folder, settings(kafka, namespace, mix.url, more)) as bridge:
+        wait_delivered(bridge, feeds)
+        for name, feed in feeds.items():
+            feed.fail(faults[name], numbered(21, 20))
+        wait_delivered(bridge, feeds)
+        wait_until(lambda: all(len(feeds[name].requests) == 2 + len(faults[name]) for name in feeds), 20, "requests")
+        wait_until(lambda: {one["state"] for one in status(bridge)["sessions"]} == {"streaming"}, 10, "working streams")
+        assert bridge.get("/readyz").status == 200
     assert proven(kafka, namespace, feeds).repeats == 0
     return feeds
 
@@ -160,7 +148,7 @@ def test_a_killed_and_restarted_server_loses_nothing(kafka: str, namespace: str,
     feeds = {name: FaultyFeed(numbered(1, 300 * rounds)) for name in names}
     with (
         KilledServer(tmp_path, names, 300 * rounds) as server,
-        started(tmp_path, settings(kafka, namespace, server.url)) as bridge,
+        bridged(tmp_path, settings(kafka, namespace, server.url)) as bridge,
     ):
         for killed in range(rounds):
             wait_more_than(bridge, (100 + 300 * killed) * len(names))
@@ -170,7 +158,6 @@ def test_a_killed_and_restarted_server_loses_nothing(kafka: str, namespace: str,
         wait_delivered(bridge, feeds)
         bridge.wait_ready()
         reconnects = total(bridge, "reconnects_total")
-        assert bridge.terminate() == 0
     proof = proven(kafka, namespace, feeds)
     print(f"{rounds} kills, {reconnects:.0f} reconnects, {proof.events} events, {proof.repeats} repeats")
     assert proof.repeats == 0
@@ -205,18 +192,14 @@ def test_random_faults_while_the_bridge_is_killed_lose_nothing(kafka: str, names
         "servers.local.reconnect_max": "20ms",
         "servers.local.replay_timeout": "2m",  # however busy the machine is: this server always replays
     }
-    with scripted_mix() as mix:
-        mix.streams = dict(feeds)
-        mix.list(*feeds)
-        with started(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:
-            for _ in range(kills):
-                let_pass(chance.uniform(0.2, 1.0))
-                bridge.kill()
-                bridge.start()
-            for feed in feeds.values():
-                feed.fail(())
-            wait_delivered(bridge, feeds)
-            assert bridge.terminate() == 0
+    with scripted_mix(feeds) as mix, bridged(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:
+        for _ in range(kills):
+            let_pass(chance.uniform(0.2, 1.0))
+            bridge.kill()
+            bridge.start()
+        for feed in feeds.values():
+            feed.fail(())
+        wait_delivered(bridge, feeds)
     proof = proven(kafka, namespace, feeds, new_epochs=True)
     connections = sum(len(feed.requests) for feed in feeds.values())
     print(f"{kills} kills, {connections} connections, {proof.events} events, {proof.repeats} repeats")

@@ -7,6 +7,7 @@ from pathlib import Path
 from tests.fakes.raw_server import CHUNKED, answer
 from tests.support.scene import (
     accepted,
+    bridged,
     events,
     last_checkpoint,
     session,
@@ -49,21 +50,18 @@ def test_a_configured_session_that_never_existed_ends_too(kafka: str, namespace:
 def test_the_event_session_deleted_ends_its_own_session_at_once(kafka: str, namespace: str, tmp_path: Path) -> None:
     """Everything before it is delivered, and the event itself; an event about another session ends nothing."""
     deleted = '{"type":"session_deleted","sessionId":"a"}'
-    with scripted_mix() as mix:
-        one, other = Feed(2), Feed(2)
-        mix.serve({"a": one, "b": other})
-        with started(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
-            wait_acknowledged(bridge, "a", 2)
-            wait_acknowledged(bridge, "b", 2)
-            other.push("session_deleted", deleted)
-            one.push("session_deleted", deleted)
-            mix.list("b")
-            ended = wait_checkpoint(kafka, namespace, "a", lambda each: each["state"] == "ended")
-            assert (ended["last_event_id"], ended["sequence"]) == ("3", 3)
-            wait_acknowledged(bridge, "b", 3)
-            wait_until(lambda: not session(bridge, "a"), 10, "its end")
-            assert session(bridge, "b")["state"] == "streaming"
-            assert bridge.terminate() == 0
+    one, other = Feed(2), Feed(2)
+    with scripted_mix({"a": one, "b": other}) as mix, bridged(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
+        wait_acknowledged(bridge, "a", 2)
+        wait_acknowledged(bridge, "b", 2)
+        other.push("session_deleted", deleted)
+        one.push("session_deleted", deleted)
+        mix.list("b")
+        ended = wait_checkpoint(kafka, namespace, "a", lambda each: each["state"] == "ended")
+        assert (ended["last_event_id"], ended["sequence"]) == ("3", 3)
+        wait_acknowledged(bridge, "b", 3)
+        wait_until(lambda: not session(bridge, "a"), 10, "its end")
+        assert session(bridge, "b")["state"] == "streaming"
     assert [each.event for each in accepted(kafka, namespace, "a")][-1] == "mix.session_deleted"
     assert last_checkpoint(kafka, namespace, "b")["state"] == "active"
 
@@ -98,7 +96,7 @@ def test_faulty_sessions_do_not_affect_others(kafka: str, namespace: str, tmp_pa
             "good": good,
         }
         mix.list(*mix.streams)
-        with started(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
+        with bridged(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
             wait_acknowledged(bridge, "malformed", 9)
             for count in range(2, 6):
                 good.add(1)
@@ -112,7 +110,6 @@ def test_faulty_sessions_do_not_affect_others(kafka: str, namespace: str, tmp_pa
             assert states["bad chunk"][1]  # between the head and the bad chunk it is streaming, for a moment
             assert "bug" not in bridge.log_text()
             wait_until(lambda: bridge.get("/readyz").status == 503, what="most sessions to fail to connect")
-            assert bridge.terminate() == 0
     assert texts(kafka, namespace, "good") == ["1", "2", "3", "4", "5"]
     sequences = [
         int((one.header("bridge.sequence") or "").partition(":")[2]) for one in events(kafka, namespace, "dead-letters")
@@ -123,16 +120,14 @@ def test_faulty_sessions_do_not_affect_others(kafka: str, namespace: str, tmp_pa
 
 def test_a_connection_is_replaced_when_it_is_too_old(kafka: str, namespace: str, tmp_path: Path) -> None:
     """``max_connection_age``: the next connection resumes, and nothing is lost or repeated."""
-    with scripted_mix() as mix:
-        feed = Feed(2)
-        mix.serve({"a": feed})
-        with started(
+    feed = Feed(2)
+    with scripted_mix({"a": feed}) as mix:
+        with bridged(
             tmp_path, settings(kafka, namespace, mix.url, {"servers.local.max_connection_age": "1s"})
         ) as bridge:
             wait_acknowledged(bridge, "a", 2)
             wait_until(lambda: len(mix.asked) >= 2, 10, "a second connection")
             feed.add(1)
             wait_acknowledged(bridge, "a", 3)
-            assert bridge.terminate() == 0
         assert mix.ids_of("a")[:2] == ["0", "1"]
     assert texts(kafka, namespace, "a") == ["1", "2", "3"]

@@ -9,7 +9,7 @@ import pytest
 from bridge.simulator.faults.malformed_events import MALFORMED_EVENTS
 from tests.support.mix import MixServer, prove
 from tests.support.process import Bridge
-from tests.support.scene import session, settings, started
+from tests.support.scene import bridged, session, settings
 from tests.support.waiting import wait_until
 
 SILENT = ("--sessions", 1, "--rate", 0, "--heartbeat", 0)
@@ -33,12 +33,11 @@ def test_every_malformed_event_is_delivered_as_in_the_journal(kafka: str, namesp
     """Each kind, between ordinary events, is an event or a dead letter, byte for byte."""
     with MixServer(tmp_path / "mix", *SILENT) as mix:
         (name,) = (each["id"] for each in mix.get("/control/sessions"))
-        with started(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
+        with bridged(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
             for kind in WITH_ID:
                 mix.burst(name, 1)
                 mix.publish_malformed(name, kind)
             mix.burst(name, 1)
             wait_settled(bridge, mix, name)
-            assert bridge.terminate() == 0
         proof = prove(kafka, [f"{namespace}.events", f"{namespace}.dead-letters"], mix.journal())
     assert proof.events == 2 * len(WITH_ID) + 1

@@ -8,7 +8,7 @@ from pathlib import Path
 from bridge.clock import monotonic
 from tests.support.lifecycle import lifecycle
 from tests.support.mix import MixServer, prove
-from tests.support.scene import accepted, events, session, settings, started, wait_logged
+from tests.support.scene import accepted, bridged, events, session, settings, wait_logged
 from tests.support.waiting import wait_until
 
 KIND = ("--kind", "snapshot", "--sessions", 0, "--heartbeat", 0.2)
@@ -19,7 +19,7 @@ def test_every_reconnect_is_reported_as_unresumable(kafka: str, namespace: str, 
     """The server cuts connections by age: there are never two readers, and the bridge cancels no run."""
     with MixServer(tmp_path / "mix", *KIND, "--connection-age", 1) as mix:
         mix.post("/control/sessions", {"id": "a", "rate": 0})
-        with started(
+        with bridged(
             tmp_path, settings(kafka, namespace, mix.url, {**ACCEPT, "servers.local.sessions": "a"})
         ) as bridge:
             for turn in range(3):
@@ -33,7 +33,6 @@ def test_every_reconnect_is_reported_as_unresumable(kafka: str, namespace: str, 
             wait_until(lambda: session(bridge, "a").get("state") == "streaming", 30, "a stream", 0.02)
             publish_a_whole_run(mix)
             wait_arrived(kafka, namespace, mix)
-            assert bridge.terminate() == 0
         counts = mix.counts("a")
         prove(kafka, [f"{namespace}.events", f"{namespace}.dead-letters"], mix.journal(), new_epochs=True)
     assert counts["most_readers"] == 1
@@ -68,11 +67,10 @@ def test_its_events_are_refused_by_default(kafka: str, namespace: str, tmp_path:
     with MixServer(tmp_path / "mix", *KIND) as mix:
         mix.post("/control/sessions", {"id": "a", "rate": 0})
         more = {"servers.local.sessions": "a", "servers.local.discover": False}
-        with started(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:
+        with bridged(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:
             assert wait_logged(bridge, "without ids")["setting"] == "servers.local.without_ids"
             wait_until(lambda: session(bridge, "a")["state"] == "refused", 10, "its stop")
             publish_a_whole_run(mix)
-            assert bridge.terminate() == 0
         counts = mix.counts("a")
         assert (counts["opened"], counts["cancelled_runs"]) == (1, 0)
     assert lifecycle(kafka, namespace, "a") == []
@@ -83,10 +81,9 @@ def test_an_unknown_session_ends_like_a_404(kafka: str, namespace: str, tmp_path
     """It is 200 with one error event: nothing is published, and after a few requests the session ends."""
     with MixServer(tmp_path / "mix", *KIND) as mix:
         more = {**ACCEPT, "servers.local.sessions": "nobody", "servers.local.gone_after": "1s"}
-        with started(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:
+        with bridged(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:
             ended = wait_logged(bridge, "session ended", "nobody", deadline=30)
             assert ended["reason"] == "gone"
-            assert bridge.terminate() == 0
         assert 3 <= len(mix.requests(path="/stream", session="nobody")) <= 30
     assert events(kafka, namespace) == []
     assert events(kafka, namespace, "dead-letters") == []
@@ -98,12 +95,11 @@ def test_plain_text_is_not_a_list_of_sessions(kafka: str, namespace: str, tmp_pa
     with MixServer(tmp_path / "mix", *KIND) as mix:
         mix.post("/control/sessions", {"id": "a", "rate": 0})
         more = {"servers.local.without_ids": "accept", "servers.local.sessions": "a"}
-        with started(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:
+        with bridged(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:
             wait_logged(bridge, "discovery failed", "not JSON")
             wait_until(lambda: session(bridge, "a").get("state") == "streaming", 30, "a stream", 0.02)
             publish_a_whole_run(mix)
             wait_arrived(kafka, namespace, mix)
-            assert bridge.terminate() == 0
 
 
 def test_a_stall_is_reported_as_a_gap(kafka: str, namespace: str, tmp_path: Path) -> None:
@@ -111,7 +107,7 @@ def test_a_stall_is_reported_as_a_gap(kafka: str, namespace: str, tmp_path: Path
     with MixServer(tmp_path / "mix", *KIND) as mix:
         mix.post("/control/sessions", {"id": "a", "rate": 0})
         more = {**ACCEPT, "servers.local.sessions": "a"}
-        with started(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:
+        with bridged(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:
             wait_until(lambda: session(bridge, "a").get("state") == "streaming", 30, "a stream", 0.02)
             bridge.send(signal.SIGSTOP)
             until = monotonic() + 5.5
@@ -119,7 +115,6 @@ def test_a_stall_is_reported_as_a_gap(kafka: str, namespace: str, tmp_path: Path
             publish_a_whole_run(mix)
             bridge.send(signal.SIGCONT)
             wait_arrived(kafka, namespace, mix)
-            assert bridge.terminate() == 0
         assert mix.counts("a")["opened"] == 1
     records = lifecycle(kafka, namespace, "a")
     assert [(one.kind, one.reason) for one in records] == [("attached", "new_session"), ("gap", "stood_still")]

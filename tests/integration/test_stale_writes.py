@@ -46,9 +46,8 @@ def test_a_stale_write_that_compaction_left_alone_hides_nothing(kafka: str, name
         write(kafka, topic, key.record_key, stored(key, ahead, owner))
         write(kafka, topic, key.record_key, stored(key, ahead - 1, former))  # the former owner wakes up
     compact(kafka, topic, namespace)
-    with scripted_mix() as mix:
-        feed = Feed(3)
-        mix.serve({RUNNING.session_id: feed})
+    feed = Feed(3)
+    with scripted_mix({RUNNING.session_id: feed}) as mix:
         chosen = settings(kafka, namespace, mix.url, {"topics.shards": 1})
         with Bridge(tmp_path / "bridge", chosen).start() as bridge:
             wait_until(lambda: newest(kafka, namespace, UNLISTED)["epoch"] > ahead, 20, "the answer to the stale write")

@@ -20,7 +20,7 @@ from bridge.settings import load
 from tests.fakes.raw_client import RawStream
 from tests.support.notify_socket import NotifySocket
 from tests.support.process import Bridge
-from tests.support.scene import events, settings, started, status, wait_acknowledged, wait_checkpoint
+from tests.support.scene import bridged, events, settings, started, status, wait_acknowledged, wait_checkpoint
 from tests.support.scripted_mix import Feed, block, contents, scripted_mix, stream
 from tests.support.waiting import TIMEOUT, let_pass, wait_until
 
@@ -45,28 +45,28 @@ def test_metrics_and_status_match_what_was_sent(kafka: str, namespace: str, tmp_
         block("14", "heartbeat", '{"type":"heartbeat"}'),
         *contents(15),
     ]
-    with scripted_mix() as mix:
-        mix.serve({"a": stream(*blocks)})
-        with started(tmp_path, settings(kafka, namespace, mix.url, {"events.skip": "thinking"})) as bridge:
-            wait_acknowledged(bridge, "a", 13)
-            wait_checkpoint(kafka, namespace, "a", lambda one: one["sequence"] == 13)
-            wait_until(lambda: metric(bridge, "checkpoints_written_total") >= 2, 10, "checkpoints")
-            assert metric(bridge, "events_received_total", server="local") == 14
-            assert metric(bridge, "events_published_total", server="local") == 11
-            assert metric(bridge, "events_skipped_total", server="local") == 1
-            assert metric(bridge, "dead_letters_total", server="local", reason="schema") == 1
-            assert metric(bridge, "dead_letters_total", server="local", reason="invalid_json") == 1
-            assert metric(bridge, "epochs_begun_total", server="local") == 1
-            assert metric(bridge, "reconnects_total", server="local") == 0
-            assert metric(bridge, "read_bytes_total", server="local") >= sum(map(len, blocks))
-            assert metric(bridge, "records_in_flight", server="local") == 0
-            assert metric(bridge, "buffer_bytes") == 0
-            assert metric(bridge, "sessions", server="local", state="streaming") == 1
-            assert "session=" not in bridge.get("/metrics").text
-            _check_measurements(bridge, time.time())
-            (shown,) = status(bridge)["sessions"]
-            _check_page(bridge)
-            assert bridge.terminate() == 0
+    with (
+        scripted_mix({"a": stream(*blocks)}) as mix,
+        bridged(tmp_path, settings(kafka, namespace, mix.url, {"events.skip": "thinking"})) as bridge,
+    ):
+        wait_acknowledged(bridge, "a", 13)
+        wait_checkpoint(kafka, namespace, "a", lambda one: one["sequence"] == 13)
+        wait_until(lambda: metric(bridge, "checkpoints_written_total") >= 2, 10, "checkpoints")
+        assert metric(bridge, "events_received_total", server="local") == 14
+        assert metric(bridge, "events_published_total", server="local") == 11
+        assert metric(bridge, "events_skipped_total", server="local") == 1
+        assert metric(bridge, "dead_letters_total", server="local", reason="schema") == 1
+        assert metric(bridge, "dead_letters_total", server="local", reason="invalid_json") == 1
+        assert metric(bridge, "epochs_begun_total", server="local") == 1
+        assert metric(bridge, "reconnects_total", server="local") == 0
+        assert metric(bridge, "read_bytes_total", server="local") >= sum(map(len, blocks))
+        assert metric(bridge, "records_in_flight", server="local") == 0
+        assert metric(bridge, "buffer_bytes") == 0
+        assert metric(bridge, "sessions", server="local", state="streaming") == 1
+        assert "session=" not in bridge.get("/metrics").text
+        _check_measurements(bridge, time.time())
+        (shown,) = status(bridge)["sessions"]
+        _check_page(bridge)
     epoch = json.loads(events(kafka, namespace)[0].value or b"")["epoch"]
     ages = {shown.pop("last_event_age") >= 0, shown.pop("last_byte_age") >= 0}
     assert ages == {True}
@@ -89,8 +89,7 @@ def test_metrics_and_status_match_what_was_sent(kafka: str, namespace: str, tmp_
 
 def test_nothing_is_logged_per_event(kafka: str, namespace: str, tmp_path: Path) -> None:
     """Not at debug either: hundreds of events of a connection add no line."""
-    with scripted_mix() as mix:
-        mix.serve({"a": (feed := Feed(3))})
+    with scripted_mix({"a": (feed := Feed(3))}) as mix:
         chosen = settings(kafka, namespace, mix.url, {"log.level": "debug"})
         with started(tmp_path, chosen) as bridge:
             wait_acknowledged(bridge, "a", 3)

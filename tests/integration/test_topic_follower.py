@@ -16,8 +16,7 @@ from bridge.consumer import CONFIG, Events
 from bridge.kafka.follower import TopicFollower
 from bridge.settings import load
 from tests.consumer import records
-from tests.support.broker import quiet_admin
-from tests.support.topics import create_topic
+from tests.support.topics import create_topic, remove_before
 from tests.support.waiting import TIMEOUT, wait_until
 
 LAST = 7
@@ -36,13 +35,6 @@ def send(producer: Producer, topic: str, *values: str) -> None:
     for value in values:
         producer.produce(topic, value)
     assert producer.flush(TIMEOUT) == 0
-
-
-def remove_before(kafka: str, topic: str, offset: int) -> None:
-    """Remove records like retention."""
-    place = TopicPartition(topic, 0, offset)
-    admin = quiet_admin(kafka)  # a variable: a client without references cancels its requests
-    admin.delete_records([place])[place].result(TIMEOUT)
 
 
 def test_records_that_were_removed_before_they_were_read_are_counted(kafka: str, topic: str) -> None:

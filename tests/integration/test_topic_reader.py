@@ -5,13 +5,12 @@ from __future__ import annotations
 import threading
 
 import pytest
-from confluent_kafka import Producer, TopicPartition
+from confluent_kafka import Producer
 
 from bridge.errors import FatalFault, Unreachable
 from bridge.kafka.reader import StoredRecord
 from bridge.kafka.topic_reader import OffsetRange, offset_ranges, read
-from tests.support.broker import quiet_admin
-from tests.support.topics import create_topic
+from tests.support.topics import create_topic, remove_before
 from tests.support.waiting import TIMEOUT
 
 KEPT = {"retention.ms": "-1"}
@@ -115,9 +114,7 @@ def test_records_removed_before_they_are_read_are_an_error(kafka: str, namespace
     create_topic(kafka, namespace, 1, KEPT)
     produce(kafka, namespace, 10)
     fixed = offset_ranges(config(kafka), [namespace])
-    partition = TopicPartition(namespace, 0, 5)
-    admin = quiet_admin(kafka)  # a variable: a client without references cancels its requests
-    admin.delete_records([partition])[partition].result(TIMEOUT)
+    remove_before(kafka, namespace, 5)
     with pytest.raises(FatalFault, match="start again"):
         list(read(config(kafka), fixed))
     assert offset_ranges(config(kafka), [namespace]) == [OffsetRange(namespace, 0, 5, 10, 5)]

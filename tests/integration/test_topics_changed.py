@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import TopicPartition
+from confluent_kafka import OFFSET_END
 from confluent_kafka.admin import NewPartitions
 
 from tests.support.broker import quiet_admin
@@ -31,7 +31,7 @@ from tests.support.scene import (
     wait_logged,
 )
 from tests.support.scripted_mix import Feed, content, scripted_mix
-from tests.support.topics import alter, create_topic, delete_topics, partitions_of
+from tests.support.topics import alter, create_topic, delete_topics, partitions_of, remove_before
 from tests.support.waiting import TIMEOUT, wait_until
 
 
@@ -47,14 +47,6 @@ def delete(kafka: str, topic: str) -> None:
     """Delete a topic, and wait until the broker has forgotten it."""
     delete_topics(kafka, topic)
     wait_until(lambda: partitions_of(kafka, topic) == [], 10, f"the end of {topic}")
-
-
-def truncate(kafka: str, topic: str) -> None:
-    """Remove every record, as retention does."""
-    admin = quiet_admin(kafka)
-    partitions = [TopicPartition(topic, number, -1) for number in partitions_of(kafka, topic)]
-    for future in admin.delete_records(partitions).values():
-        future.result(TIMEOUT)
 
 
 def described(bridge: Bridge, topic: str) -> dict[str, Any]:
@@ -86,12 +78,9 @@ def bridged(
     folder: Path, kafka: str, namespace: str, feeds: Mapping[str, Feed], more: Mapping[str, object] | None = None
 ) -> Iterator[Bridge]:
     """Run a bridge for a server with these sessions; it must shut down gracefully."""
-    with scripted_mix() as mix:
-        mix.list(*feeds)
-        mix.streams = dict(feeds)
-        with watched(folder, settings(kafka, namespace, mix.url, more or {})) as bridge:
-            yield bridge
-            assert bridge.terminate() == 0
+    with scripted_mix(feeds) as mix, watched(folder, settings(kafka, namespace, mix.url, more or {})) as bridge:
+        yield bridge
+        assert bridge.terminate() == 0
 
 
 def wait_problem(bridge: Bridge, topic: str, *words: str) -> None:
@@ -260,9 +249,7 @@ def moved(kafka: str, namespace: str) -> int:
 def test_a_recreated_checkpoints_topic_holds_every_position(kafka: str, namespace: str, tmp_path: Path) -> None:
     """Also those of idle sessions; a restart resumes the sessions there."""
     feeds, topic = {"a": Feed(5), "idle": Feed(3), "b": Feed(4)}, f"{namespace}.checkpoints"
-    with scripted_mix() as mix:
-        mix.list(*feeds)
-        mix.streams = dict(feeds)
+    with scripted_mix(feeds) as mix:
         with watched(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
             for name, last in (("a", "5"), ("idle", "3"), ("b", "4")):
                 wait_read(bridge, name, last)
@@ -300,9 +287,7 @@ def test_a_recreated_checkpoints_topic_with_other_partitions_ends_the_process(
 ) -> None:
     """Sessions move to other shards: all positions are written to the new topic, and the process ends with 75."""
     feeds, topic = {"a": Feed(5), "b": Feed(4)}, f"{namespace}.checkpoints"
-    with scripted_mix() as mix:
-        mix.list(*feeds)
-        mix.streams = dict(feeds)
+    with scripted_mix(feeds) as mix:
         with watched(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
             wait_positions(kafka, namespace, (("a", "5"), ("b", "4")))
             delete(kafka, topic)
@@ -326,9 +311,7 @@ def test_a_checkpoints_topic_that_another_program_created_again_is_repaired(
 ) -> None:
     """With one partition and without compaction, as brokers do it: the process continues, and no position is lost."""
     feeds, topic = {"a": Feed(5), "idle": Feed(3)}, f"{namespace}.checkpoints"
-    with scripted_mix() as mix:
-        mix.list(*feeds)
-        mix.streams = dict(feeds)
+    with scripted_mix(feeds) as mix:
         with watched(tmp_path, settings(kafka, namespace, mix.url)) as bridge:
             wait_positions(kafka, namespace, (("a", "5"), ("idle", "3")))
             delete(kafka, topic)
@@ -403,7 +386,8 @@ def test_topic_settings_that_lose_or_refuse_records_are_reported(kafka: str, nam
     feed, topic = Feed(5), f"{namespace}.events"
     with bridged(tmp_path, kafka, namespace, {"a": feed}) as bridge:
         wait_read(bridge, "a", "5")
-        truncate(kafka, topic)
+        for partition in partitions_of(kafka, topic):
+            remove_before(kafka, topic, OFFSET_END, partition)
         alter(kafka, topic, cleanup_policy="compact", message_timestamp_before_max_ms=1000)
         alter(kafka, f"{namespace}.dead-letters", retention_ms=1, segment_ms=100)
         push(feed, "content", 6)

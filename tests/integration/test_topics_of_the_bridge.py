@@ -10,7 +10,7 @@ from confluent_kafka.admin import ConfigResource, ResourceType
 
 from tests.support.broker import quiet_admin
 from tests.support.process import Bridge
-from tests.support.scene import settings, started, wait_acknowledged, wait_logged
+from tests.support.scene import bridged, settings, wait_acknowledged, wait_logged
 from tests.support.scripted_mix import Feed, scripted_mix
 from tests.support.topics import create_topic, partitions_of
 from tests.support.waiting import TIMEOUT
@@ -69,13 +69,11 @@ def test_existing_topics_are_used_and_never_altered(kafka: str, namespace: str, 
     }
     for name, (partitions, config) in own.items():
         create_topic(kafka, f"{namespace}.{name}", partitions, config)
-    with scripted_mix() as mix:
-        mix.serve({"a": Feed(2)})
+    with scripted_mix({"a": Feed(2)}) as mix:
         for create in (False, True):
             more = {"topics.create": create, "topics.shards": 4}
-            with started(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:
+            with bridged(tmp_path, settings(kafka, namespace, mix.url, more)) as bridge:
                 wait_acknowledged(bridge, "a", 2)
-                assert bridge.terminate() == 0
     for name, (partitions, config) in own.items():
         assert len(partitions_of(kafka, f"{namespace}.{name}")) == partitions
         assert config_of(kafka, f"{namespace}.{name}") == config

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
 import re
-import subprocess
-import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from confluent_kafka import Producer, TopicPartition
+from confluent_kafka import Producer
 
 from bridge.admin.kafka_access import KafkaAccess
 from bridge.admin.verify.audit import audit
@@ -25,13 +21,12 @@ from bridge.core.records.lifecycle import LifecycleEvent, LifecycleWriter
 from bridge.core.records.record import event_headers, failure_headers
 from bridge.core.stream.event import Event
 from bridge.settings import load_all
-from tests.support.broker import quiet_admin
 from tests.support.earlier_records import earlier_form
 from tests.support.lifecycle import lifecycle
-from tests.support.process import MIX_BRIDGE, command, environment
-from tests.support.scene import events, settings, started, wait_acknowledged
+from tests.support.process import command, environment, on_terminal
+from tests.support.scene import bridged, events, settings, wait_acknowledged
 from tests.support.scripted_mix import Feed, block, content, contents, scripted_mix, stream
-from tests.support.topics import create_topic
+from tests.support.topics import create_topic, remove_before
 from tests.support.waiting import TIMEOUT, wait_until
 
 EPOCH = 1_700_000_000
@@ -157,9 +152,7 @@ class Log:
     def remove_before(self, topic: str, offset: int) -> None:
         """Remove records like retention."""
         self.written()
-        place = TopicPartition(f"{self.namespace}.{topic}", 0, offset)
-        admin = quiet_admin(self.kafka)  # named: a client that is collected takes its open requests with it
-        admin.delete_records([place])[place].result(TIMEOUT)
+        remove_before(self.kafka, f"{self.namespace}.{topic}", offset)
 
 
 @pytest.mark.parametrize("form", ["structured", "binary", "raw"])
@@ -232,11 +225,11 @@ def test_a_session_of_an_earlier_version_continues_in_a_new_epoch_and_is_complet
     log.is_earlier = True
     log.events(1, 2, 3).dead(4).position(4).written()
     log.is_earlier = False
-    with scripted_mix() as mix:
-        mix.serve({"a": Feed(6)})
-        with started(tmp_path, settings(kafka, namespace, mix.url, {"topics.shards": 1})) as bridge:
-            wait_until(lambda: len(events(kafka, namespace)) == 5, 20, "events 5 and 6 behind 1 to 3", 0.1)
-            assert bridge.terminate() == 0
+    with (
+        scripted_mix({"a": Feed(6)}) as mix,
+        bridged(tmp_path, settings(kafka, namespace, mix.url, {"topics.shards": 1})),
+    ):
+        wait_until(lambda: len(events(kafka, namespace)) == 5, 20, "events 5 and 6 behind 1 to 3", 0.1)
     answer = log.verify()
     assert answer.code == 0
     assert [epoch["records"] for epoch in answer.session("a")["epochs"]] == [4, 2]
@@ -327,7 +320,7 @@ def test_what_a_daemon_writes_is_complete(kafka: str, namespace: str, tmp_path: 
         odd = [block("6", "content", "{"), block("7", "tool_of_tomorrow", "{}")]
         mix.streams = {"a": feed, "b": stream(*contents(1, 2, 3, 4, 5), *odd, *contents(8))}
         chosen = settings(kafka, namespace, mix.url, {"topics.routes": routes, "delivery.checkpoint_interval": "1s"})
-        with started(tmp_path, chosen) as bridge:
+        with bridged(tmp_path, chosen) as bridge:
             wait_acknowledged(bridge, "a", 300)
             bridge.kill()
             bridge.start()
@@ -335,7 +328,6 @@ def test_what_a_daemon_writes_is_complete(kafka: str, namespace: str, tmp_path: 
             running = verify(kafka, namespace, more={"topics.routes": routes})
             wait_acknowledged(bridge, "a", 5000)
             wait_acknowledged(bridge, "b", 8)
-            assert bridge.terminate() == 0
     stopped = verify(kafka, namespace, more={"topics.routes": routes})
     for answer in (running, stopped):
         assert (answer.code, answer.document["verdict"]) == (0, "complete"), answer.document
@@ -367,37 +359,12 @@ def test_an_unreachable_kafka_and_missing_topics_have_their_own_exit_codes(kafka
     assert f"{namespace}.events" in empty.stderr
 
 
-def on_a_terminal(arguments: Sequence[str], chosen: Mapping[str, object]) -> str:
-    """Everything that the command writes to a terminal of 80 columns."""
-    ours, theirs = pty.openpty()
-    seen: list[bytes] = []
-    env = environment(chosen) | {"TERM": "xterm-256color", "COLUMNS": "80"}
-    with subprocess.Popen(
-        [*MIX_BRIDGE, *arguments], stdin=theirs, stdout=theirs, stderr=theirs, env=env, start_new_session=True
-    ):
-        os.close(theirs)
-        reader = threading.Thread(target=lambda: seen.append(_all_of(ours)))
-        reader.start()
-    reader.join(TIMEOUT)
-    os.close(ours)
-    return seen[0].decode()
-
-
-def _all_of(terminal: int) -> bytes:
-    found = b""
-    while True:
-        try:
-            found += os.read(terminal, 65536)
-        except OSError:  # the error of Linux after the other side was closed
-            return found
-
-
 def test_a_terminal_shows_a_bar_and_a_table_without_foreign_control_characters(kafka: str, namespace: str) -> None:
     """Session ids are text of other programs."""
     trap = "x\x1b]0;renamed\x07\u202e"
     log = Log(kafka, namespace).events(1, 3, session=trap).position(3, session=trap).written()
     log.events(1, 2).written()
-    seen = on_a_terminal(["verify"], access_settings(kafka, namespace))
+    seen = on_terminal(["verify"], access_settings(kafka, namespace))
     assert "\x1b]0;" not in seen
     assert "\u202e" not in seen
     plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", seen)

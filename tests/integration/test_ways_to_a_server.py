@@ -18,7 +18,7 @@ import trustme
 
 from tests.fakes.raw_server import Peer, serving
 from tests.support.process import Bridge
-from tests.support.scene import accepted, settings, started, texts, wait_acknowledged
+from tests.support.scene import accepted, bridged, settings, started, texts, wait_acknowledged
 from tests.support.scripted_mix import Feed, ScriptedMix, scripted_mix
 from tests.support.waiting import TIMEOUT, wait_until
 
@@ -109,9 +109,8 @@ def test_a_server_that_requires_a_certificate_works_directly_and_through_a_proxy
         assert tunnel.credentials == {b"Basic " + base64.b64encode(b"me:hunter2")}
         passed = len(tunnel.asked)
         mix.streams = {"a": Feed(5)}
-        with started(tmp_path / "direct", settings(kafka, namespace, mix.url, files)) as bridge:
+        with bridged(tmp_path / "direct", settings(kafka, namespace, mix.url, files)) as bridge:
             wait_acknowledged(bridge, "a", 5)
-            assert bridge.terminate() == 0
         assert len(tunnel.asked) == passed
     assert texts(kafka, namespace, "a") == ["1", "2", "3", "4", "5"]
 
@@ -123,7 +122,7 @@ def test_a_path_in_the_address_and_unusual_ids(kafka: str, namespace: str, tmp_p
         feeds = {one: Feed(2) for one in ODD_IDS}
         mix.streams = dict(feeds)
         # The slash at the end is one that people write.
-        with started(tmp_path, settings(kafka, namespace, f"{mix.url}/")) as bridge:
+        with bridged(tmp_path, settings(kafka, namespace, f"{mix.url}/")) as bridge:
             for one in ODD_IDS:
                 wait_acknowledged(bridge, one, 2)
             assert bridge.terminate() == 0
@@ -132,7 +131,6 @@ def test_a_path_in_the_address_and_unusual_ids(kafka: str, namespace: str, tmp_p
             bridge.start()
             for one in ODD_IDS:
                 wait_acknowledged(bridge, one, 3)
-            assert bridge.terminate() == 0
         assert {one: mix.ids_of(one) for one in ODD_IDS} == {key: ["0", "1"] for key in ODD_IDS}
     for one in ODD_IDS:
         assert texts(kafka, namespace, one) == ["1", "2", "3"], one

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from confluent_kafka import Producer
-from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from bridge.clock import monotonic
 from bridge.core.identity import SessionKey
@@ -21,10 +20,9 @@ from bridge.delivery.protocol import Limits
 from bridge.delivery.publisher import SessionPublisher
 from bridge.kafka.producer import IdempotentProducer, ProducerSettings, Role
 from tests.fakes.membership import SoleOwner
-from tests.support.broker import quiet_admin
 from tests.support.delivery_topics import QUICK, SHARDS, DeliveryTopics, at_of
 from tests.support.rule import Follower, follow
-from tests.support.topics import Read
+from tests.support.topics import Read, alter
 from tests.support.waiting import TIMEOUT, wait_until
 
 SESSIONS = [SessionKey("local", f"s{number}") for number in range(3)]
@@ -82,11 +80,7 @@ class Topics(DeliveryTopics):
 
     def lower(self, topic: str, limit: int) -> None:
         """Lower the topic's ``max.message.bytes``; return when the broker applies it."""
-        entry = ConfigEntry("max.message.bytes", str(limit), incremental_operation=AlterConfigOpType.SET)
-        resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
-        admin = quiet_admin(self.bootstrap)
-        for future in admin.incremental_alter_configs([resource]).values():
-            future.result(TIMEOUT)
+        alter(self.bootstrap, topic, max_message_bytes=limit)
         wait_until(lambda: self._refuses(topic, limit + 1), 20, f"{topic} to refuse {limit} bytes")
 
     def _refuses(self, topic: str, size: int) -> bool:

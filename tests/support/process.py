@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
 from typing import IO, Any, NamedTuple, Self
@@ -234,3 +236,17 @@ def shell(text: str, chosen: dict[str, object], folder: Path) -> subprocess.Comp
     return subprocess.run(
         ["/bin/bash", "-c", text], env=variables, capture_output=True, text=True, timeout=TIMEOUT, check=False
     )
+
+
+def on_terminal(arguments: Sequence[str], settings: Mapping[str, object]) -> str:
+    """Return everything that a command writes to a terminal of 80 columns."""
+    ours, theirs = pty.openpty()
+    variables = environment(settings) | {"TERM": "xterm-256color", "COLUMNS": "80"}
+    whole, seen = [*MIX_BRIDGE, *arguments], b""
+    with subprocess.Popen(whole, stdin=theirs, stdout=theirs, stderr=theirs, env=variables, start_new_session=True):
+        os.close(theirs)
+        with suppress(OSError):  # the error of Linux after the other side was closed
+            while chunk := os.read(ours, 65536):
+                seen += chunk
+    os.close(ours)
+    return seen.decode()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,14 @@ def settings(kafka: str, namespace: str, url: str, more: Mapping[str, object] | 
 def started(folder: Path, chosen: Mapping[str, object]) -> Bridge:
     """Start a bridge."""
     return Bridge(folder / "bridge", chosen).start()
+
+
+@contextmanager
+def bridged(folder: Path, chosen: Mapping[str, object]) -> Iterator[Bridge]:
+    """Run a bridge; at the end it must shut down gracefully."""
+    with started(folder, chosen) as bridge:
+        yield bridge
+        assert bridge.terminate() == 0
 
 
 def status(bridge: Bridge) -> dict[str, Any]:

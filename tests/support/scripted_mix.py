@@ -77,9 +77,12 @@ class ScriptedMix:
 
 
 @contextmanager
-def scripted_mix(prefix: str = "", tls: ssl.SSLContext | None = None) -> Iterator[ScriptedMix]:
-    """Run the server for the duration of a test."""
+def scripted_mix(
+    streams: Mapping[str, Script] | None = None, *, prefix: str = "", tls: ssl.SSLContext | None = None
+) -> Iterator[ScriptedMix]:
+    """Run the server, with these sessions, for the duration of a test."""
     mix = ScriptedMix(prefix=prefix)
+    mix.serve(streams or {})
     with serving(mix._answer, tls) as server:
         mix.url = f"{'https' if tls else 'http'}://127.0.0.1:{server.port}{prefix}"
         yield mix

@@ -171,3 +171,10 @@ def alter(kafka: str, topic: str, **chosen: object) -> None:
     resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
     for future in admin.incremental_alter_configs([resource]).values():
         future.result(TIMEOUT)
+
+
+def remove_before(kafka: str, topic: str, offset: int, partition: int = 0) -> None:
+    """Remove the records before an offset, as retention does."""
+    place = TopicPartition(topic, partition, offset)
+    admin = quiet_admin(kafka)
+    admin.delete_records([place])[place].result(TIMEOUT)
