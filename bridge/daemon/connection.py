@@ -54,9 +54,11 @@ class StreamConnection:
         self._opened_after = stream.last_event_id
         self._is_retired = False
 
-    def read(self, waiting: Waiting) -> list[Event]:
-        """Wait for the next events. Raises ``Disconnected``."""
+    def read(self, waiting: Waiting, linger: float = 0.0) -> list[Event]:
+        """Wait for the next events, and for more of them for up to ``linger`` seconds. Raises ``Disconnected``."""
         with waiting:
+            if linger and self.replay is not Replay.AWAITED:
+                self.stream.gather(linger)
             return self.stream.read()
 
     def is_too_old(self, now: float, age: float) -> bool:

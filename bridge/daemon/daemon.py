@@ -20,6 +20,7 @@ from bridge.daemon.schema_ids import SchemaIds
 from bridge.daemon.service import Notify, Service, SignalQueue
 from bridge.daemon.source import Source
 from bridge.daemon.start_budget import StartBudget
+from bridge.daemon.supervisor import TICK
 from bridge.daemon.topics import Prepare, Watch, prepare_topics, watch_topics
 from bridge.errors import EXIT_FATAL, EXIT_OK, FatalFault, Stopped, Unreachable
 from bridge.kafka.client_properties import ClientProperties
@@ -33,8 +34,6 @@ from bridge.settings.quotes import quoted_secrets
 
 log = get_logger("bridge.daemon")
 
-_TICK = 0.5
-"""Seconds between two ticks when nothing wakes the main loop; also its heartbeat."""
 _URGENT_TICK = 0.025
 """While a shard is released: another replica, and its sessions, wait for it."""
 _KAFKA_RETRY = Backoff(0.5, 5.0)
@@ -150,7 +149,7 @@ class Daemon:
             self._heartbeats.record("supervisor")
             pipeline.tick()
             self._check_start(pipeline)
-            self._wait(_URGENT_TICK if pipeline.is_urgent else _TICK)
+            self._wait(_URGENT_TICK if pipeline.is_urgent else TICK)
 
     def _shut_down(self) -> int:
         """Stop the readers, deliver what is in memory, write the last checkpoints."""

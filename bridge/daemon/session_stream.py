@@ -25,6 +25,10 @@ from bridge.delivery.lease import Lease
 from bridge.delivery.publisher import SessionPublisher
 from bridge.errors import Stopped
 from bridge.mix.events import deletes
+from bridge.sse.event_stream import EventStream
+
+_LITTLE = 4096
+"""Unread bytes of a socket that the smallest buffer holds, also if each event came in a segment of its own."""
 
 log = get_logger("bridge.session")
 
@@ -159,8 +163,8 @@ class SessionStream:
     def has_ids(self) -> bool:
         return self._continuity.has_ids
 
-    def take(self, events: Sequence[Event]) -> None:
-        """Publish the next events of the connection. Raises ``ReconnectNow``, ``SessionOver``, ``EventWithoutId``.
+    def take(self, events: Sequence[Event], stream: EventStream) -> None:
+        """Publish the next events of ``stream``. Raises ``ReconnectNow``, ``SessionOver``, ``EventWithoutId``.
 
         Blocks while the memory budget is used up; raises ``Stopped`` after a stop.
         """
@@ -176,7 +180,9 @@ class SessionStream:
         else:
             self._perform(self._continuity.take(events, now))
         blocked = self._now() - now
-        if blocked > STALL_LIMIT:  # it waited for memory: what the socket holds by now is as old
+        # It waited for memory or for the interpreter: what the socket holds by now is as old. If that is little, the
+        # server could send all the time, and has dropped nothing.
+        if blocked > STALL_LIMIT and stream.unread > _LITTLE:
             self._checked_at = now + blocked
             self._perform(self._continuity.stalled((), blocked, now + blocked))
 

@@ -12,6 +12,7 @@ from structlog.stdlib import get_logger
 from bridge.clock import monotonic
 from bridge.core.stream.event import Event
 from bridge.daemon.connection import Replay, StreamConnection
+from bridge.daemon.read_linger import ReadLinger
 from bridge.daemon.reader_watch import Waiting
 from bridge.daemon.retirement import Retirement
 from bridge.daemon.retries import Retries
@@ -21,8 +22,6 @@ from bridge.daemon.source import Source
 from bridge.errors import Stopped
 from bridge.sse.connection import Connector
 from bridge.sse.reconnection import AskWithoutId, Disconnected, End, Kind, Outcome, RefusedId, Wait
-
-log = get_logger("bridge.session")
 
 _LEVELS = {Kind.ENDED: logging.INFO, Kind.BROKEN: logging.INFO, Kind.UNAUTHORIZED: logging.ERROR}
 """The log level for the end of a connection; warning for all others. Nobody but a person can fix credentials."""
@@ -41,6 +40,7 @@ class SessionWorker:
         self,
         stream: SessionStream,
         source: Source,
+        linger: ReadLinger,
         now: Callable[[], float] = monotonic,
         jitter: Callable[[], float] = random.random,
     ) -> None:
@@ -50,6 +50,7 @@ class SessionWorker:
         self.refused_at: float | None = None
         """When the session was refused because the server gives no ids."""
         self._source = source
+        self._linger = linger
         self._now = now
         self._connector = Connector(source.endpoint, self._connected, stream.hold_unfinished)
         self._connected_at = float("-inf")
@@ -60,7 +61,7 @@ class SessionWorker:
         self._counters = stream.counters
         self.waiting = Waiting()
         self._retirement = Retirement(source, stream, jitter())
-        self._log = log.bind(server=stream.key.server, session=stream.key.session_id)
+        self._log = get_logger("bridge.session").bind(server=stream.key.server, session=stream.key.session_id)
         self._thread = threading.Thread(target=self._run, name=f"session {stream.key}", daemon=True)
 
     def start(self) -> bool:
@@ -168,7 +169,7 @@ class SessionWorker:
             self.stream.opened(events)
             while True:
                 self._take(connection, events)
-                events = connection.read(self.waiting)
+                events = connection.read(self.waiting, self._linger.seconds(connection.stream.last_byte_at))
         except Disconnected as end:
             outcome = end.outcome
             if connection is None and outcome.kind is not Kind.STOPPED:
@@ -215,7 +216,7 @@ class SessionWorker:
             raise
 
     def _take(self, connection: StreamConnection, events: list[Event]) -> None:
-        self.stream.take(events)
+        self.stream.take(events, connection.stream)
         if self.stream.replay_timeout is None:
             connection.replay_began()
 

@@ -10,6 +10,7 @@ from bridge.core.records.encoder import Encoder
 from bridge.core.snapshot import ServerSnapshot, SessionSnapshot
 from bridge.daemon.capacity import Capacity, LeftOut
 from bridge.daemon.limits import set_switch_interval
+from bridge.daemon.read_linger import ReadLinger
 from bridge.daemon.reader_watch import ReaderWatch
 from bridge.daemon.restored_checkpoints import RestoredCheckpoints
 from bridge.daemon.running_sessions import RunningSession, RunningSessions
@@ -22,6 +23,8 @@ from bridge.daemon.stall import StallDetector
 from bridge.delivery.lease import Lease
 from bridge.delivery.protocol import ShardDelivery
 
+TICK = 0.5
+"""Seconds between two ticks when nothing wakes the main loop."""
 _LONGEST_TICK = 1.5
 """Seconds between two ticks at most while the process has enough processor time."""
 _START_AHEAD = 1.0
@@ -55,6 +58,7 @@ class Supervisor:
         self._servers = {name: ServerSessions(source, self.shards, changed) for name, source in sources.items()}
         self._ticked_at = monotonic()
         self.readers = ReaderWatch(self._ticked_at)
+        self._linger = ReadLinger()
         self.is_behind = False
         """Whether the last tick had no time for sessions that may start: the next one should come soon."""
 
@@ -78,6 +82,7 @@ class Supervisor:
             self._start_sessions(server)
             self._stop_idle_sessions(server, running)
         self._left_out.report(now)
+        self._linger.ticked(now, monotonic() + TICK, len(running))
 
     def is_over(self, key: SessionKey) -> bool:
         """Whether nothing wants an ended session any more: it is neither configured nor listed."""
@@ -138,7 +143,7 @@ class Supervisor:
         checkpoint = None if restored is None else restored.checkpoint
         publisher = self._delivery.open(key, Encoder(source.rules, key), source.fingerprint, checkpoint, lease)
         stream = SessionStream(key, source, publisher, restored, lease, self._stall_detector)
-        session = RunningSession(key, SessionWorker(stream, source), publisher, lease)
+        session = RunningSession(key, SessionWorker(stream, source, self._linger), publisher, lease)
         self._running.add(session)
         if not session.worker.start():
             self.capacity.refused(len(self._running) - 1, monotonic())

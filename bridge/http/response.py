@@ -11,9 +11,15 @@ receive may hold hundreds of chunks (RFC 9112, section 7.1), and each needs one 
 
 from __future__ import annotations
 
+import fcntl
 import io
 import re
+import select
+import socket
+import termios
+from array import array
 from collections.abc import Mapping
+from contextlib import suppress
 from enum import Enum, auto
 from typing import Final, Self
 
@@ -28,6 +34,10 @@ LARGE: Final = 64 * 1024
 """Bytes per read while much data comes. Large pieces share the cost of a read and keep large events linear."""
 SMALL: Final = BUFFER
 """Bytes per read otherwise: no more than the socket's buffer, which every idle stream holds anyway."""
+
+_PIECE: Final = 16 * 1024
+"""Bytes that end a ``gather``: far below what the system holds for a socket, so that no server is held up."""
+
 _CODINGS: Final = frozenset({"", *HTTPResponse.CONTENT_DECODERS})
 _LIST_ITEM: Final = re.compile(r'(?:[^,"]|"(?:\\.|[^"\\])*"?)+')
 """An item of a list that is separated by commas, which may be in a quoted text."""
@@ -132,6 +142,9 @@ class Response:
         self._read_timeout = read_timeout
         self._chunks, self._file = direct_source(raw)
         self._size = SMALL
+        # As ``direct_source``: the library does not promise this name.
+        found = getattr(getattr(self._file, "raw", None), "_sock", None)
+        self._socket = found if isinstance(found, socket.socket) else None
 
     @property
     def media_type(self) -> str:
@@ -174,6 +187,31 @@ class Response:
                 raise ConnectionLost(EndKind.TOO_LARGE, f"the body is larger than {max_bytes >> 20} MiB")
             if deadline.has_passed:
                 raise ConnectionLost(EndKind.STALLED, "the body was not complete in time")
+
+    def gather(self, seconds: float) -> None:
+        """Wait until a large piece has come, or the end, for at most so many seconds.
+
+        Returns at once while much data comes, and where the socket is not known.
+        """
+        if self._size == LARGE or self._socket is None:
+            return
+        with suppress(OSError, ValueError):  # closed or cut meanwhile: the next read reports it
+            poll = select.poll()
+            poll.register(self._socket, select.POLLIN)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, _PIECE)
+            try:
+                poll.poll(seconds * 1000)
+            finally:
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+
+    @property
+    def unread(self) -> int:
+        """Bytes that the system has received and nobody has read; ``LARGE`` where the socket is not known."""
+        size = array("i", [LARGE])
+        if self._socket is not None:
+            with suppress(OSError, ValueError):  # closed or cut meanwhile
+                fcntl.ioctl(self._socket, termios.FIONREAD, size)
+        return size[0]
 
     def close(self) -> None:
         """Close the connection. Can be called twice."""

@@ -47,6 +47,13 @@ class Source(Protocol):
     def read(self) -> bytes:
         """Some bytes, possibly none if only framing came. Raises ConnectionLost at the end."""
 
+    def gather(self, seconds: float) -> None:
+        """Wait until much has come, or the end, for at most so many seconds."""
+
+    @property
+    def unread(self) -> int:
+        """Bytes that the system has received and nobody has read."""
+
     def close(self) -> None:
         """Close the connection. Can be called twice."""
 
@@ -136,6 +143,16 @@ class EventStream:
                 raise Disconnected(end) from lost
             events = self._in_memory()
         return events
+
+    def gather(self, seconds: float) -> None:
+        """Wait for so many seconds, or until a large piece has come: the next ``read`` returns more events at once."""
+        if self._long is None and not self._whole:
+            self._source.gather(seconds)
+
+    @property
+    def unread(self) -> int:
+        """Bytes that the system has received and nobody has read."""
+        return self._source.unread
 
     def close(self) -> None:
         """Close the connection. Later reads raise Disconnected. Can be called twice."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -12,33 +11,17 @@ import pytest
 from bridge.core.entries import Entry, Message, Stage
 from bridge.core.identity import Position
 from bridge.delivery.budget import MemoryBudget, UnfinishedBlock, UnreportedEntries
-from bridge.http.errors import ConnectionLost, EndKind
 from bridge.sse.event_stream import EventStream
 from bridge.sse.reconnection import Disconnected
+from tests.fakes.pieces import Pieces
 from tests.support.waiting import TIMEOUT, wait_until
 
 KIB = 1024
 LIMIT = 1000 * KIB
 
 
-class Pieces:
-    """The body of a response in these pieces."""
-
-    def __init__(self, pieces: Iterator[bytes]) -> None:
-        self._pieces = pieces
-
-    def read(self) -> bytes:
-        piece = next(self._pieces, None)
-        if piece is None:
-            raise ConnectionLost(EndKind.ENDED, "the end")
-        return piece
-
-    def close(self) -> None:
-        """Nothing to close."""
-
-
 def stream(pieces: list[bytes], held: list[int]) -> EventStream:
-    return EventStream(Pieces(iter(pieces)), "", max_block_bytes=200 * KIB, stalled_after=60.0, hold=held.append)
+    return EventStream(Pieces(pieces), "", max_block_bytes=200 * KIB, stalled_after=60.0, hold=held.append)
 
 
 def test_a_stream_reports_what_it_keeps_of_an_unfinished_block() -> None:

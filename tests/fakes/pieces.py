@@ -26,6 +26,13 @@ class Pieces:
             return piece
         raise ConnectionLost(EndKind.ENDED, "no more pieces")
 
+    def gather(self, seconds: float) -> None:
+        """All is there."""
+
+    @property
+    def unread(self) -> int:
+        return 0
+
     def close(self) -> None:
         self.closed += 1
 

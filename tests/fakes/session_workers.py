@@ -14,6 +14,7 @@ from bridge.core.records.checkpoint import Checkpoint
 from bridge.core.records.lifecycle import LifecycleEvent
 from bridge.core.stream.event import Event
 from bridge.core.stream.overlap import OverlapWindow, extended
+from bridge.daemon.read_linger import ReadLinger
 from bridge.daemon.session_stream import SessionStream
 from bridge.daemon.session_worker import SessionWorker
 from bridge.daemon.source import Source
@@ -94,7 +95,7 @@ def session_worker(
     """A worker of a session whose shard nobody else wants."""
     lease, stall_detector = Lease(0, SoleOwner()), StallDetector(now)
     stream = SessionStream(KEY, source, cast("SessionPublisher", publisher), restored, lease, stall_detector, now)
-    return SessionWorker(stream, source, now, jitter)
+    return SessionWorker(stream, source, ReadLinger(), now, jitter)
 
 
 @contextmanager
