@@ -160,6 +160,6 @@ def _failure(broker: Advertised) -> str | None:
         socket.create_connection((host.strip("[]"), int(port)), _CONNECT).close()
     except TimeoutError:
         return _LATE
-    except OSError as error:
-        return error.strerror or str(error)
+    except (OSError, ValueError) as error:  # the address may be none: ".svc.local:9092" has an empty label
+        return getattr(error, "strerror", None) or str(error)
     return None

@@ -1,11 +1,16 @@
-"""Why Kafka refuses transactions, as errors with a setting and a fix."""
+"""Why Kafka refuses transactions, as errors with a setting and a fix, and brokers that cannot be reached."""
 
 from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError
 
 from bridge.errors import EXIT_SETTINGS, EXIT_UNREACHABLE, SettingsError, Unreachable
+from bridge.kafka import brokers
 from bridge.kafka.brokers import transactions_refused
 from bridge.settings.naming import TRANSACTION_TIMEOUT_MS
 
@@ -53,3 +58,20 @@ def test_a_temporary_refusal_is_tried_again(code: int) -> None:
     assert isinstance(error, Unreachable)
     assert error.exit_code == EXIT_UNREACHABLE
     assert "transaction.state.log.replication.factor" in str(error)
+
+
+@pytest.mark.parametrize("address", [".svc.local:9092", f"{'a' * 64}.example.org:9092"])
+def test_an_advertised_address_that_is_no_host_name_is_reported(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start must not end with the traceback of a check that only warns."""
+
+    class Client:
+        def __init__(self, config: Mapping[str, Any]) -> None:
+            self.config = config
+
+        def poll(self, _seconds: float) -> None:
+            self.config["stats_cb"](json.dumps({"brokers": {"1": {"nodeid": 1, "nodename": address}}}))
+
+    monkeypatch.setattr(brokers, "admin_client", Client)
+    (line,) = brokers.unreachable_brokers({})
+    assert line.startswith(f"broker 1 advertises {address}, which cannot be reached: advertised.listeners (")
+    assert "label" in line
