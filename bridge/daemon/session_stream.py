@@ -27,11 +27,10 @@ from bridge.errors import Stopped
 from bridge.mix.events import deletes
 from bridge.sse.event_stream import EventStream
 
-_LITTLE = 4096
-"""Unread bytes of a socket that the smallest buffer holds, also if each event came in a segment of its own."""
-
 log = get_logger("bridge.session")
 
+_LITTLE = 4096
+"""Unread bytes of a socket that the smallest buffer holds, also if each event came in a segment of its own."""
 _LISTING_EVENTS = frozenset({"session_created", "session_deleted"})
 _OTHER_READER = "currently processing another request"
 """In an ``error`` event of a Mix server without ids: another reader of the session runs the message."""

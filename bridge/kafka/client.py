@@ -77,7 +77,7 @@ def produce_all(
 
 
 ProduceAll = Callable[[Iterable[Any], Report, Mapping[str, int]], tuple[int, Exception | None]]
-"""Produces records in order, up to the first one that the client does not take: see :func:`produce_all`."""
+"""Produces records in order, up to the first one that the client does not take, as :func:`produce_all` does."""
 
 
 _LAST_REPORTS = 0.1
@@ -129,7 +129,10 @@ class ProducerClient:
     def produce_all(
         self, records: Iterable[Any], report: Report, partitions: Mapping[str, int], /
     ) -> tuple[int, Exception | None]:
-        """See :func:`bridge.kafka.client.produce_all`; any thread."""
+        """Produce records in order, up to the first one that the client does not take (any thread).
+
+        Returns how many it took, and why not the next one; it raises nothing.
+        """
         return produce_all(self._produce, records, report, partitions, self._note)
 
     def abandon(self) -> None:

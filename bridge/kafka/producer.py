@@ -128,7 +128,7 @@ class IdempotentProducer(ProducerClient):
     def produce_all(
         self, records: Iterable[Any], report: Report, partitions: Mapping[str, int], /
     ) -> tuple[int, Exception | None]:
-        """See :func:`bridge.kafka.client.produce_all`; any thread."""
+        """Produce records, and wake the thread that polls: few records are sent at once (any thread)."""
         outcome = super().produce_all(records, report, partitions)
         if self._load is not None:
             self._load.taken += outcome[0]

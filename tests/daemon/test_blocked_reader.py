@@ -4,21 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import cast
 
 import pytest
 from structlog.testing import capture_logs
 
 from bridge.clock import monotonic
 from bridge.core.stream.event import Event
-from bridge.daemon.read_linger import ReadLinger
-from bridge.daemon.session_stream import SessionStream
-from bridge.daemon.session_worker import SessionWorker
 from bridge.daemon.stall import STALL_LIMIT, StallDetector
-from bridge.delivery.lease import Lease
-from bridge.delivery.publisher import SessionPublisher
-from tests.fakes.membership import SoleOwner
-from tests.fakes.session_workers import KEY, RecordingPublisher
+from tests.fakes.session_workers import KEY, RecordingPublisher, session_worker
 from tests.fakes.sources import source
 from tests.support.scripted_mix import Feed, scripted_mix
 from tests.support.waiting import TIMEOUT, wait_until
@@ -51,11 +44,8 @@ def test_only_much_that_waits_unread_makes_a_blocked_reader_reconnect(count: int
     feed = Feed(1)
     with scripted_mix() as mix, capture_logs() as logs:
         mix.streams = {KEY.session_id: feed}
-        publisher, of = BlockingPublisher(), source(mix.url)
-        stream = SessionStream(
-            KEY, of, cast("SessionPublisher", publisher), None, Lease(0, SoleOwner()), StallDetector(), publisher.now
-        )
-        worker = SessionWorker(stream, of, ReadLinger(), publisher.now)
+        publisher = BlockingPublisher()
+        worker = session_worker(source(mix.url), publisher, now=publisher.now, stall_detector=StallDetector())
 
         def meanwhile() -> None:
             connection = worker._connection

@@ -85,16 +85,18 @@ class RecordingPublisher:
         """Do nothing: nothing waits here."""
 
 
-def session_worker(
+def session_worker(  # noqa: PLR0913 - a session and its surroundings
     source: Source,
     publisher: RecordingPublisher,
     restored: Restored | None = None,
     now: Callable[[], float] = monotonic,
     jitter: Callable[[], float] = lambda: 0.5,
+    *,
+    stall_detector: StallDetector | None = None,
 ) -> SessionWorker:
-    """A worker of a session whose shard nobody else wants."""
-    lease, stall_detector = Lease(0, SoleOwner()), StallDetector(now)
-    stream = SessionStream(KEY, source, cast("SessionPublisher", publisher), restored, lease, stall_detector, now)
+    """A worker of a session whose shard nobody else wants. ``stall_detector``: default, one with the clock ``now``."""
+    lease, detector = Lease(0, SoleOwner()), stall_detector or StallDetector(now)
+    stream = SessionStream(KEY, source, cast("SessionPublisher", publisher), restored, lease, detector, now)
     return SessionWorker(stream, source, ReadLinger(), now, jitter)
 
 
